@@ -1,0 +1,139 @@
+"""Loads the written corpus (`corpus/README.md` describes the files).
+
+    corpus = load()
+    corpus.exchanges[0].asks(held_out=False)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from duplex_runtime.errors import BadInput
+
+FOLDER = Path(__file__).parent / "corpus"
+
+#: What people say around the name of a topic.
+ABOUT = (
+    "Tell me about {name}.",
+    "Can you tell me about {name}?",
+    "What do you know about {name}?",
+    "Can you explain {name}?",
+    "Please tell me something about {name}.",
+    "I want to know more about {name}.",
+    "What can you tell me about {name}?",
+    "Explain {name} to me.",
+    "Let's talk about {name}.",
+    "I would like to hear about {name}.",
+    "Could you tell me more about {name}?",
+    "How about {name}?",
+    "Talk about {name}.",
+    "I am curious about {name}.",
+    "Tell me everything about {name}.",
+    "Would you explain {name}, please?",
+)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A question in many wordings and its answer.
+
+    `parts` are spoken in order; an answer that was cut resumes with the part it was cut in. `inner` are
+    questions that a listener may throw in.
+    """
+
+    id: str
+    kind: str
+    wordings: tuple[str, ...]
+    parts: tuple[str, ...]
+    inner: tuple[Exchange, ...] = ()
+
+    @property
+    def answer(self) -> str:
+        """The whole answer."""
+        return " ".join(self.parts)
+
+    def asks(self, held_out: bool) -> tuple[str, ...]:
+        """The wordings for training, or the last quarter, which training never sees."""
+        cut = len(self.wordings) - max(1, len(self.wordings) // 4)
+        return self.wordings[cut:] if held_out else self.wordings[:cut]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Everything that was written, by kind."""
+
+    facts: tuple[Exchange, ...]
+    talk: tuple[Exchange, ...]
+    topics: tuple[Exchange, ...]
+    howtos: tuple[Exchange, ...]
+    lists: tuple[Exchange, ...]
+    phrases: dict[str, list[str]]
+    unknown: dict[str, Any]
+    stories: dict[str, Any]
+
+    @property
+    def long(self) -> tuple[Exchange, ...]:
+        """Answers long enough to interrupt."""
+        return self.topics + self.howtos + self.lists
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError as error:
+            raise BadInput(f"{path.name} line {number}: expected a JSON object ({error})") from None
+
+
+def _spread(items: list[str], shift: int) -> list[str]:
+    """Rotate, so that another part of shared templates is held out for each topic."""
+    shift %= len(items)
+    return items[shift:] + items[:shift]
+
+
+def _topic(index: int, row: dict[str, Any]) -> Exchange:
+    about = _spread([t.format(name=row["name"]) for t in ABOUT], 5 * index)
+    # own wordings and shared ones alternate, so that the held-out quarter has both
+    own = list(row["ask"])
+    per = len(about) // len(own)
+    wordings = [w for i, ask in enumerate(own) for w in (*about[i * per : (i + 1) * per], ask)]
+    inner = tuple(
+        Exchange(f"{row['id']}-{i}", "inner", tuple(q["ask"]), (q["answer"],))
+        for i, q in enumerate(row["questions"])
+    )
+    return Exchange(row["id"], "topic", tuple(wordings), tuple(row["sentences"]), inner)
+
+
+def _list(row: dict[str, Any]) -> Exchange:
+    *head, last = row["items"]
+    parts = [f"{row['intro']} {head[0]},", *(f"{item}," for item in head[1:]), f"and {last}."]
+    return Exchange(row["id"], "list", tuple(row["ask"]), tuple(parts))
+
+
+def _plain(kind: str, row: dict[str, Any]) -> Exchange:
+    return Exchange(row["id"], kind, tuple(row["ask"]), (row["answer"],))
+
+
+@cache
+def load(folder: Path = FOLDER) -> Corpus:
+    """Read the whole corpus; raises BadInput with file and line for text that does not parse."""
+    topics = [row for path in sorted(folder.glob("topics_*.jsonl")) for row in _lines(path)]
+    howtos = [
+        Exchange(row["id"], "howto", tuple(row["ask"]), tuple(row["sentences"]))
+        for row in _lines(folder / "howtos.jsonl")
+    ]
+    return Corpus(
+        facts=tuple(_plain("fact", row) for row in _lines(folder / "facts.jsonl")),
+        talk=tuple(_plain("talk", row) for row in _lines(folder / "smalltalk.jsonl")),
+        topics=tuple(_topic(i, row) for i, row in enumerate(topics)),
+        howtos=tuple(howtos),
+        lists=tuple(_list(row) for row in _lines(folder / "lists.jsonl")),
+        phrases=json.loads((folder / "phrases.json").read_text(encoding="utf-8")),
+        unknown=json.loads((folder / "unknown.json").read_text(encoding="utf-8")),
+        stories=json.loads((folder / "stories.json").read_text(encoding="utf-8")),
+    )

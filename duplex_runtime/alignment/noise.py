@@ -1,0 +1,86 @@
+"""How people really type: no capitals, no end mark, informal spelling, slips of the fingers.
+
+Every function is pure: text and a random generator in, text out.
+"""
+
+from __future__ import annotations
+
+import re
+from random import Random
+
+_INFORMAL = (
+    (r"\bWhat is\b", "What's"),
+    (r"\bwhat is\b", "what's"),
+    (r"\byou\b", "u"),
+    (r"\b[Pp]lease\b", "pls"),
+    (r"\bare\b", "r"),
+    (r"\bI am\b", "im"),
+    (r"\bdo not\b", "dont"),
+    (r"\bgoing to\b", "gonna"),
+    (r"\bwant to\b", "wanna"),
+    (r"\bbecause\b", "cause"),
+    (r"\babout\b", "abt"),
+    (r"\b[Tt]ell me\b", "tellme"),
+)
+_NEIGHBOURS = {
+    "a": "sq", "b": "vn", "c": "xv", "d": "sf", "e": "wr", "f": "dg", "g": "fh", "h": "gj", "i": "uo",
+    "j": "hk", "k": "jl", "l": "ko", "m": "n", "n": "bm", "o": "ip", "p": "o", "q": "w", "r": "et",
+    "s": "ad", "t": "ry", "u": "yi", "v": "cb", "w": "qe", "x": "zc", "y": "tu", "z": "x",
+}  # fmt: skip
+_BEFORE = ("hey", "ok", "okay", "so", "um", "hi", "well", "please", "and", "oh", "alright", "hello", "now", "uh")
+_AFTER = ("please", "thanks", "then", "for me", "if you can", "now", "again")
+
+
+def typo(text: str, rng: Random) -> str:
+    """One slip: a neighbouring key, a letter lost, doubled or swapped."""
+    places = [i for i, c in enumerate(text) if c.isalpha() and i]
+    if not places:
+        return text
+    i = rng.choice(places)
+    c = text[i].lower()
+    kind = rng.randrange(4)
+    if kind == 0:
+        return text[:i] + rng.choice(_NEIGHBOURS.get(c, "e")) + text[i + 1 :]
+    if kind == 1:
+        return text[:i] + text[i + 1 :]
+    if kind == 2:
+        return text[:i] + c + text[i:]
+    return text[: i - 1] + text[i] + text[i - 1] + text[i + 1 :] if text[i - 1] != " " else text
+
+
+def informal(text: str, rng: Random) -> str:
+    """Some words in their chat spelling."""
+    for pattern, short in _INFORMAL:
+        if rng.random() < 0.5:
+            text = re.sub(pattern, short, text)
+    return text
+
+
+def bare(text: str) -> str:
+    """No end mark, no commas or apostrophes: what a speech recogniser or a hurried person writes."""
+    return re.sub(r"[,'’:;]", "", text).rstrip(".?! ") or text
+
+
+def as_typed(text: str, rng: Random, bare_share: float = 0.4) -> str:
+    """A written sentence as somebody might type it."""
+    if rng.random() < 0.12:
+        before = rng.choice(_BEFORE)
+        text = f"{before}{rng.choice((',', ''))} {text}"
+    if rng.random() < 0.07 and text[-1] in ".?":
+        text = f"{text[:-1]} {rng.choice(_AFTER)}{text[-1]}"
+    if rng.random() < 0.1:
+        text = informal(text, rng)
+    if rng.random() < bare_share:
+        text = bare(text)
+    elif rng.random() < 0.15:
+        text = text.replace(",", "").replace("'", "")
+    if rng.random() < 0.12:
+        text = typo(text, rng)
+        if rng.random() < 0.3:
+            text = typo(text, rng)
+    return text
+
+
+def normal(text: str) -> str:
+    """Lower case, no punctuation: for comparing sentences."""
+    return re.sub(r"[^a-z0-9 ]", "", " ".join(text.lower().split()))

@@ -1,0 +1,390 @@
+"""A conversation with a model that listens while it speaks: a state machine over time slices.
+
+It does no input or output, reads no clock and holds no model:
+
+    conversation.hear(UserText("hello "), at=0.0)
+    request = conversation.due(now=0.3)            # None, or what the engine shall append
+    conversation.apply(output, at=0.31)            # each Output of the engine
+    conversation.take_events()                     # what happened, for page, recording and tests
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from duplex_runtime.engine.requests import Output, SliceRequest
+from duplex_runtime.errors import BadInput
+from duplex_runtime.events import (
+    Cut,
+    Delta,
+    Edit,
+    Enter,
+    Event,
+    Input,
+    Reaction,
+    ResponseCreated,
+    ResponseDone,
+    Sealed,
+    Slice,
+    UserText,
+    Yield,
+)
+from duplex_runtime.layout import Layout, Vocabulary
+from duplex_runtime.slices import Slicing, clean, delimited, ends_sentence, in_slices, whole_words
+
+#: Unsealed characters that a conversation holds at most; more is refused.
+MAX_TYPED = 20_000
+
+
+@dataclass(frozen=True)
+class Memory:
+    """How much a model remembers: the stream is begun anew from its newest `keep` tokens before it would pass
+    `limit`. A small model is right only within the length it was trained at."""
+
+    limit: int = 500
+    keep: int = 200
+
+
+@dataclass
+class Unit:
+    """One slice: where it starts in the stream and where the model decides, the characters it took from the
+    person, its number and times, and whether the model has reacted to it (then it is `sealed`)."""
+
+    start: int
+    decide: int
+    raw: str
+    index: int
+    opened_at: float
+    closed_at: float
+    sealed: bool
+
+
+@dataclass
+class Speech:
+    """What the model says in the newest slice. `shown_at[i]` is when token i is (to be) seen."""
+
+    response_id: str
+    slice: int
+    tokens: list[int] = field(default_factory=list)
+    shown_at: list[float] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    finished: bool = False
+
+    def heard(self, at: float) -> int:
+        """How many tokens were seen by `at`."""
+        return sum(t <= at for t in self.shown_at)
+
+
+class Spoken:
+    """Turns token ids into text deltas; a character that is not complete yet waits for its next byte."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._ids: list[int] = []
+        self._text = ""
+
+    def push(self, token: int) -> str:
+        """The text that `token` adds."""
+        self._ids.append(token)
+        text = self._vocabulary.decode(self._ids)
+        if text.endswith("\ufffd"):
+            return ""
+        delta, self._text = text[len(self._text) :], text
+        return delta
+
+
+class DuplexConversation:
+    """See the module. `slicing` cuts time, `memory` bounds the stream.
+
+    `wait_for_end_mark`: words without an end mark get no answer in their own slice; one silent slice decides.
+    The embedded model is trained so; the released MiniCPM-duplex is not.
+    """
+
+    system = "duplex"
+
+    def __init__(
+        self,
+        layout: Layout,
+        vocabulary: Vocabulary,
+        slicing: Slicing | None = None,
+        memory: Memory | None = None,
+        *,
+        wait_for_end_mark: bool = True,
+    ) -> None:
+        self.layout, self.vocabulary = layout, vocabulary
+        self.slicing, self.memory = slicing or Slicing(), memory or Memory()
+        self.wait_for_end_mark = wait_for_end_mark
+        self.stream: list[int] = [layout.bos]  # everything the model shall remember
+        self.units: list[Unit] = []
+        self._cached = 0  # how much of the stream the engine has
+        self._typed = ""  # characters in no slice yet
+        self._last_key_at = 0.0
+        self._opened_at = 0.0
+        self._enter = False
+        self._boundary = self.slicing.period_seconds  # of a fixed slice
+        self._awake = not self.slicing.adaptive  # is there something to decide even if nobody speaks?
+        self._speech: Speech | None = None  # not None: the model has the floor
+        self._spoken = Spoken(vocabulary)
+        self._free_at = 0.0  # when the model may show its next token
+        self._deciding: list[Unit] = []  # slices of the request in the engine
+        self._in_engine = False
+        self._waiting: list[tuple[Input, float]] = []
+        self._p_idle: float | None = None
+        self._index = 0
+        self._responses = 0
+        self._events: list[Event] = []
+
+    # — what the world did —
+
+    def hear(self, event: Input, at: float) -> None:
+        """Take in what the person did; raises BadInput if it is more than a conversation holds."""
+        if isinstance(event, UserText) and len(self._typed) + len(event.text) > MAX_TYPED:
+            raise BadInput(f"expected at most {MAX_TYPED} characters of unanswered text, got {len(event.text)} more")
+        if self._in_engine:  # the stream must not change under the engine
+            self._waiting.append((event, at))
+            return
+        match event:
+            case UserText(text):
+                text = clean(text)
+                if text and not self._typed:
+                    self._opened_at = max(at, self._opened_at) if self.slicing.adaptive else self._opened_at
+                self._typed += text
+            case Edit(delete):
+                self._delete(delete)
+            case Enter():
+                self._enter = bool(self._typed.strip()) or self._unanswered()
+        self._last_key_at = at
+
+    def _delete(self, count: int) -> None:
+        # what was typed and taken back was never said: rewind past slices that the model only listened to
+        while count > len(self._typed) and self.units and not self.units[-1].sealed:
+            unit = self.units.pop()
+            self._typed = unit.raw + self._typed
+            self._rewind(unit.start)
+        self._typed = self._typed[: max(0, len(self._typed) - count)]
+
+    def _rewind(self, length: int) -> None:
+        del self.stream[length:]
+        self._cached = min(self._cached, length)
+
+    def _unanswered(self) -> bool:
+        return bool(self.units) and not self.units[-1].sealed
+
+    # — when a slice closes —
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing to decide, nothing to say, nothing half typed: only the person can go on."""
+        return not (self._awake or self._in_engine or self._speech or self._typed.strip() or self._enter)
+
+    def next_due(self) -> float | None:
+        """When `due` will next have something; None until the person does something."""
+        if self._in_engine:
+            return None
+        if self._enter:
+            return self._last_key_at
+        if not self.slicing.adaptive:
+            return self._boundary
+        times = []
+        if self._speech:
+            times.append(self._speech_end())
+        elif self._awake:
+            times.append(self._last_key_at + self.slicing.decide_seconds)
+        if self._typed.strip():
+            times.append(self._last_key_at + self.slicing.decide_seconds)
+            if self._typed[: whole_words(self._typed)].strip():
+                times.append(self._last_key_at + self.slicing.pause_seconds)
+                longest = self.slicing.barge_in_seconds if self._speech else self.slicing.period_seconds
+                times.append(self._opened_at + longest)
+        return max(min(times), self._opened_at) if times else None
+
+    def _speech_end(self) -> float:
+        return max(self._free_at, self._opened_at)
+
+    def due(self, now: float) -> SliceRequest | None:
+        """Close the slice if its time has come, and say what the engine shall do for it."""
+        due_at = self.next_due()
+        if due_at is None or now < due_at - 1e-9:
+            return None
+        self._finish_speech(now)
+        paused = self._enter or now - self._last_key_at >= self.slicing.decide_seconds - 1e-9
+        take = len(self._typed) if paused or delimited(self._typed) else whole_words(self._typed)
+        raw, self._typed = self._typed[:take], self._typed[take:]
+        entered, self._enter = self._enter, False
+        if not self.slicing.adaptive and due_at == self._boundary:
+            self._next_boundary(now)
+        if not raw.strip():
+            raw, self._typed = "", raw + self._typed
+        if not (raw or entered or self._awake or self._speech):
+            if not self.slicing.adaptive:  # the stream has not changed: neither has the model's decision
+                self._emit_slice(now, "", True, self._p_idle)
+            self._opened_at = now
+            return None
+        return self._request(raw, now, paused, entered)
+
+    def _next_boundary(self, now: float) -> None:
+        period = self.slicing.period_seconds
+        self._boundary += period
+        if self._boundary <= now:  # far behind: one longer slice instead of many late ones
+            self._boundary = (math.floor(now / period) + 1) * period
+
+    def _finish_speech(self, now: float) -> None:
+        speech = self._speech
+        if speech and speech.finished and speech.heard(now) == len(speech.tokens):
+            self._done("completed", min(now, self._speech_end()))
+            self._awake = False
+
+    def _done(self, status: str, at: float) -> None:
+        assert self._speech
+        self._events.append(ResponseDone(self.system, self._speech.response_id, status, at))
+        self._speech = None
+
+    def _request(self, raw: str, now: float, paused: bool, entered: bool) -> SliceRequest:
+        if raw:
+            self._cut_unseen(now)
+        self._deciding = []
+        for piece in in_slices(raw):
+            self._lay(piece, now)
+        forced = self.wait_for_end_mark and bool(raw) and self._speech is None and not ends_sentence(raw)
+        if forced and paused:  # the silence that decides has passed already
+            self._lay("", now)
+            forced = False
+        self._bound()
+        if entered:
+            self._seal()
+        self._in_engine = True
+        self._awake = bool(self._deciding[-1].raw)
+        self._cached = start = min(self._cached, len(self.stream) - 1)
+        return SliceRequest(
+            truncate_to=start,
+            ids=tuple(self.stream[start:]),
+            max_new_tokens=0 if forced else self.slicing.model_tokens,
+            probes=tuple(u.decide - start - 1 for u in self._deciding if u.decide > start),
+        )
+
+    def _lay(self, piece: str, now: float) -> None:
+        if self._deciding:  # the model was silent in the slice before
+            self.stream += self.layout.close(())
+        start = len(self.stream)
+        self.stream += self.layout.user(self.vocabulary, piece, self.memory.keep // 2)
+        unit = Unit(start, len(self.stream), piece, self._index, self._opened_at, now, sealed=not piece)
+        self.units.append(unit)
+        self._deciding.append(unit)
+        self._index += 1
+        self._opened_at = now
+
+    def _bound(self) -> None:
+        """Begin the stream anew from its newest units before it is longer than the model can follow."""
+        if len(self.stream) + 2 * self.slicing.model_tokens <= self.memory.limit:
+            return
+        kept = [u for u in self.units if len(self.stream) - u.start <= self.memory.keep] or self.units[-1:]
+        shift = kept[0].start - 1
+        self.stream = [self.layout.bos, *self.stream[kept[0].start :]]
+        for unit in self.units:
+            unit.start -= shift
+            unit.decide -= shift
+        self.units = kept
+        self._cached = 0
+
+    def _cut_unseen(self, now: float) -> None:
+        """What the person could not see before speaking is not part of the conversation."""
+        speech = self._speech
+        if not speech or (heard := speech.heard(now)) == len(speech.tokens):
+            return
+        unheard = "".join(speech.texts[heard:])
+        # the stream ends in these tokens and </s>
+        self._rewind(len(self.stream) - 1 - (len(speech.tokens) - heard))
+        self.stream += [self.layout.eos] if heard else self.layout.close(())
+        for values in (speech.tokens, speech.shown_at, speech.texts):
+            del values[heard:]
+        speech.finished = False
+        self._spoken = Spoken(self.vocabulary)
+        self._free_at = now
+        self._events.append(Cut(self.system, speech.response_id, speech.slice, now, unheard))
+
+    # — what the model did —
+
+    def apply(self, output: Output, at: float) -> None:
+        """Take in one output of the engine for the request in hand."""
+        if output.p_idle:
+            self._decided(output, at)
+        self._cached = min(output.length, len(self.stream))
+        if output.token is not None:
+            self._say(output.token, at)
+        if output.done:
+            self._close_slice(output)
+
+    def _decided(self, output: Output, at: float) -> None:
+        unread = len(self._deciding) - len(output.p_idle)
+        numbers = [*[None] * unread, *output.p_idle]
+        speaks = output.token is not None
+        for unit, p_idle in zip(self._deciding, numbers, strict=True):
+            idle = not (speaks and unit is self._deciding[-1])
+            self._events.append(
+                Slice(self.system, unit.index, unit.opened_at, unit.closed_at, unit.raw.strip(), idle, p_idle)
+            )
+        self._p_idle = numbers[-1]
+        if speaks:
+            self._take_floor(self._deciding[-1].index, at)
+        elif self._speech:
+            interrupted = bool(self._deciding[-1].raw)
+            if interrupted:
+                self._events.append(Yield(self.system, at))
+                self._seal()
+            self._done("cancelled" if interrupted else "completed", at)
+
+    def _take_floor(self, index: int, at: float) -> None:
+        if self._speech:
+            self._speech = Speech(self._speech.response_id, index)
+        else:
+            self._responses += 1
+            self._speech = Speech(f"{self.system}-{self._responses}", index)
+            self._events.append(ResponseCreated(self.system, self._speech.response_id, at))
+            if any(not u.sealed for u in self.units):
+                self._events.append(Reaction(self.system, self._last_key_at, at))
+            self._spoken = Spoken(self.vocabulary)
+        self._seal()
+
+    def _seal(self) -> None:
+        open_units = [u for u in self.units if not u.sealed]
+        for unit in open_units:
+            unit.sealed = True
+        if characters := sum(len(u.raw) for u in open_units):
+            self._events.append(Sealed(self.system, characters))
+
+    def _say(self, token: int, at: float) -> None:
+        speech = self._speech
+        assert speech
+        shown_at = max(at, self._free_at)
+        self._free_at = shown_at + self.slicing.token_seconds
+        delta = self._spoken.push(token)
+        speech.tokens.append(token)
+        speech.shown_at.append(shown_at)
+        speech.texts.append(delta)
+        self.stream.append(token)
+        if delta:
+            self._events.append(Delta(self.system, speech.response_id, speech.slice, delta, shown_at))
+
+    def _close_slice(self, output: Output) -> None:
+        self._in_engine = False
+        last = self._deciding[-1]
+        if self._speech and self._speech.slice == last.index:
+            self._speech.finished = output.finished
+            self.stream.append(self.layout.eos)
+        elif last.raw:
+            self.stream += self.layout.close(())
+        else:  # silent on both sides: it never happened
+            self._rewind(self.units.pop().start)
+        waiting, self._waiting = self._waiting, []
+        for event, heard_at in waiting:
+            self.hear(event, heard_at)
+
+    def _emit_slice(self, at: float, user: str, idle: bool, p_idle: float | None) -> None:
+        self._events.append(Slice(self.system, self._index, self._opened_at, at, user, idle, p_idle))
+        self._index += 1
+
+    def take_events(self) -> list[Event]:
+        """What happened since the last call, in order."""
+        events, self._events = self._events, []
+        return events

@@ -1,0 +1,76 @@
+"""What conversations and engines say to each other: token ids and lengths, nothing else.
+
+    slot = engine.open(sampling)
+    engine.submit(slot, SliceRequest(...))
+    while engine.busy:
+        for output in engine.step():     # one forward pass for everything submitted
+            ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn. Temperature 0 is greedy. `idle_threshold`: silent from this p(idle) on."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    idle_threshold: float = 0.5
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SliceRequest:
+    """Keep the first `truncate_to` cached tokens, append `ids` (at least one), then speak.
+
+    `probes`: offsets in `ids` after which p(idle) is reported. `max_new_tokens`: 0 to listen only.
+    `gate`: may the model choose silence? If not, `<idle>` is never drawn.
+    """
+
+    truncate_to: int
+    ids: tuple[int, ...]
+    max_new_tokens: int
+    probes: tuple[int, ...] = ()
+    gate: bool = True
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one step gave one slot.
+
+    `token`: a token that the model says, None for silence or the end. `p_idle`: one number per probe, with the
+    first output of a request. `done`: the request is finished; `finished`: by the model's own end token.
+    `length`: tokens now cached.
+    """
+
+    slot: int
+    token: int | None
+    done: bool
+    length: int
+    finished: bool = False
+    p_idle: tuple[float, ...] = ()
+
+
+class Engine(Protocol):
+    """Token ids in, token ids out, the cache of each slot kept between requests."""
+
+    @property
+    def busy(self) -> bool:
+        """Is any request unfinished?"""
+
+    def open(self, sampling: Sampling) -> int:
+        """A new empty slot; raises DuplexError `full` if there is none."""
+
+    def submit(self, slot: int, request: SliceRequest) -> None:
+        """Queue a request; at most one at a time for a slot."""
+
+    def step(self) -> Sequence[Output]:
+        """One forward pass for every slot with a request."""
+
+    def close(self, slot: int) -> None:
+        """Give the slot back."""

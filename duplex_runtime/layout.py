@@ -1,0 +1,63 @@
+"""The token stream of a time-sliced conversation, as in arXiv 2406.15718.
+
+    <s> ‹user› u1 ‹model› a1 </s> ‹user› u2 ‹model› a2 </s> … ‹user› uN ‹model›      ← decode here
+
+Each side says words or `<idle>`. Training and serving both build their ids here, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Vocabulary(Protocol):
+    """Text to token ids and back, without special tokens."""
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text`."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of `ids`; an incomplete character at the end comes out as U+FFFD."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Ids of the markers around every slice.
+
+    `fold_case`: the person's words are lower-cased before encoding (the embedded model is uncased on that side).
+    """
+
+    bos: int
+    eos: int
+    idle: int
+    user_marker: tuple[int, ...]
+    model_marker: tuple[int, ...]
+    fold_case: bool = False
+
+    def user(self, vocabulary: Vocabulary, text: str, most: int | None = None) -> list[int]:
+        """Ids of the person's half of a pair, up to where the model decides; empty text is silence.
+
+        Of more than `most` ids of words the last are kept: no single slice can fill a model's memory.
+        """
+        words = " ".join(text.split())
+        ids = vocabulary.encode(words.lower() if self.fold_case else words) if words else [self.idle]
+        return [*self.user_marker, *(ids if most is None else ids[-most:]), *self.model_marker]
+
+    def close(self, ids: Sequence[int]) -> list[int]:
+        """Ids of the model's half of a pair; no ids is silence."""
+        return [*(ids or [self.idle]), self.eos]
+
+
+#: MiniCPM-duplex as released: `<用户>` and `<AI>` are plain text to its tokenizer, `<idle>` is id 122753.
+MINICPM_DUPLEX = Layout(
+    bos=1,
+    eos=2,
+    idle=122753,
+    user_marker=(95396, 4194, 95388),
+    model_marker=(95396, 10850, 95388),
+)
+
+#: The embedded model: the same stream with one token for each marker (the first ids of its vocabulary).
+EMBEDDED = Layout(bos=1, eos=2, idle=3, user_marker=(4,), model_marker=(5,), fold_case=True)

@@ -1,0 +1,158 @@
+"""A conversation as a log that replays to the same token ids.
+
+One JSON object a line, appended as it happens: a header, then `input`, `due`, `output` and `event` lines in the
+order in which the conversation saw them. Only `input`, `due` and `output` times matter for a replay; events are
+for people and for analysis.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from duplex_runtime.engine.requests import Engine, Output, Sampling, SliceRequest
+from duplex_runtime.errors import BadInput
+from duplex_runtime.events import Edit, Enter, Event, Input, UserText
+from duplex_runtime.loop import Conversation
+
+FORMAT = 1
+
+
+def input_to_json(event: Input) -> dict[str, Any]:
+    """`{"text"}`, `{"delete"}` or `{"enter"}`."""
+    match event:
+        case UserText(text):
+            return {"text": text}
+        case Edit(delete):
+            return {"delete": delete}
+        case Enter():
+            return {"enter": True}
+
+
+def input_from_json(value: dict[str, Any]) -> Input:
+    """The reverse; raises BadInput."""
+    match value:
+        case {"text": str(text)}:
+            return UserText(text)
+        case {"delete": int(delete)} if delete >= 0:
+            return Edit(delete)
+        case {"enter": True}:
+            return Enter()
+    raise BadInput(f'expected "text", "delete" or "enter", got {sorted(value)}')
+
+
+class Recorder:
+    """An observer of the loop that writes the log. Lines of several systems may share a file."""
+
+    def __init__(self, file: IO[str], system: str) -> None:
+        self._file, self._system = file, system
+
+    def header(self, values: dict[str, Any]) -> None:
+        """What is needed to set the conversation up again."""
+        self._write("header", {"format": FORMAT, **values})
+
+    def heard(self, event: Input, at: float) -> None:
+        self._write("input", {"at": at, **input_to_json(event)})
+
+    def asked(self, now: float, request: SliceRequest | None) -> None:
+        self._write("due", {"at": now})
+
+    def answered(self, output: Output, at: float) -> None:
+        self._write("output", {"at": at, "token": output.token, "done": output.done})
+
+    def happened(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self._write("event", {"event": event.to_json()})
+
+    def _write(self, kind: str, values: dict[str, Any]) -> None:
+        line = {"kind": kind, "system": self._system, **values}
+        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._file.flush()
+
+
+@dataclass(frozen=True)
+class Log:
+    """One system's part of a recording."""
+
+    header: dict[str, Any]
+    lines: list[dict[str, Any]]
+
+
+def read_log(path: Path) -> dict[str, Log]:
+    """The logs in a file by system; raises BadInput with the line for what is not of the format.
+
+    A last line that was cut off (the machine went down) is dropped.
+    """
+    if not path.is_file():
+        raise BadInput(f"{path}: no such log file")
+    logs: dict[str, Log] = {}
+    lines = path.read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+            kind, system = value["kind"], value["system"]
+        except (ValueError, TypeError, KeyError):
+            if number == len(lines):
+                break
+            raise BadInput(f"{path} line {number}: expected a JSON object with kind and system") from None
+        if kind == "header":
+            logs[system] = Log(value, [])
+        elif system not in logs:
+            raise BadInput(f"{path} line {number}: {kind} of {system!r} before its header")
+        else:
+            logs[system].lines.append(value)
+    if not logs:
+        raise BadInput(f"{path}: expected a log with a header line, found none")
+    return logs
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where a replay left the recording."""
+
+    line: int
+    expected: Any
+    got: Any
+
+
+def sampling_from(header: dict[str, Any]) -> Sampling:
+    """The sampling that a header names."""
+    return Sampling(**header["sampling"])
+
+
+def header_of(model: str, sampling: Sampling, settings: dict[str, Any]) -> dict[str, Any]:
+    """Header values: which model, how tokens were drawn, how time was cut."""
+    return {"model": model, "sampling": asdict(sampling), **settings}
+
+
+def replay(log: Log, conversation: Conversation, engine: Engine) -> Iterator[Difference]:
+    """Drive `conversation` as the log says; yields where its tokens differ (nothing: all the same)."""
+    slot = engine.open(sampling_from(log.header))
+    outputs: list[Output] = []
+    try:
+        for number, line in enumerate(log.lines, 1):
+            try:
+                match line["kind"]:
+                    case "input":
+                        conversation.hear(input_from_json(line), line["at"])
+                    case "due":
+                        if request := conversation.due(line["at"]):
+                            engine.submit(slot, request)
+                    case "output":
+                        if not outputs and engine.busy:
+                            outputs = list(engine.step())
+                        got = outputs.pop(0) if outputs else None
+                        expected = (line["token"], line["done"])
+                        if got is None or (got.token, got.done) != expected:
+                            yield Difference(number, expected, got and (got.token, got.done))
+                            return
+                        conversation.apply(got, line["at"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise BadInput(f"log line {number} of {log.header.get('system')}: {error!r}") from None
+    finally:
+        engine.close(slot)

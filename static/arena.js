@@ -1,0 +1,288 @@
+// @ts-check
+/**
+ * The arena: joins the text box, the connection, the state and what is drawn of it.
+ */
+import { AnswerPanel } from "./answers.js";
+import { SessionClock } from "./clock.js";
+import { createState, medianReaction, reduce } from "./model.js";
+import { Rating } from "./rating.js";
+import { Connection } from "./socket.js";
+import { Timeline } from "./timeline.js";
+import { TypingBox } from "./typing.js";
+
+/** @typedef {import("./wire.js").ServerEvent} ServerEvent */
+
+/** Events sent at their own `at`; the others may speak of moments to come. */
+const CLOCK_EVENTS = new Set(["session.created", "duplex.slice", "duplex.cut", "duplex.yield", "duplex.deaf"]);
+const SYSTEMS = /** @type {const} */ (["duplex", "turns"]);
+
+/** @returns {number} seconds */
+const localTime = () => performance.now() / 1000;
+
+export class Arena {
+  /** @param {HTMLElement} root */
+  constructor(root) {
+    this.root = root;
+    this.state = createState();
+    this.clock = new SessionClock();
+    this.drawnVersion = -1;
+    this.ready = false;
+    this.enterDue = false;
+    this.lost = false;
+    this.lastNow = 0;
+    /** A new session that begins with the next key: until then the lost one stays to be read and rated. */
+    this.held = /** @type {{event: import("./wire.js").SessionCreated, local: number} | null} */ (null);
+    this.running = false;
+    this.sliceSelect = /** @type {HTMLSelectElement} */ (this.part("slices"));
+    this.panels = SYSTEMS.map((system) => new AnswerPanel(this.part(`panel-${system}`), system));
+    this.ratings = SYSTEMS.map((system) => new Rating(
+      /** @type {HTMLFormElement} */ (this.part(`rating-${system}`)), system, () => this.state.session?.id ?? null));
+    this.timeline = new Timeline(this.part("timeline"), { onPause: (paused) => this.#showPause(paused) });
+    this.box = new TypingBox(/** @type {HTMLTextAreaElement} */ (this.part("box")), {
+      onEdit: (messages, text) => this.#edit(messages, text),
+      onEnter: () => this.#enter(),
+      onSaid: (text) => this.#said(text),
+    });
+    const url = new URL("v1/realtime", document.baseURI);
+    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    this.connection = new Connection(url, {
+      onOpen: () => this.#opened(),
+      onEvent: (event) => this.#receive(event),
+      onLost: (loss) => this.#connectionLost(loss),
+      onProblem: (problem) => this.#banner("error", `The server sent something this page does not understand (${problem}). Reload the page; if it stays, the page and the server are of different versions.`),
+    });
+    this.#listen();
+  }
+
+  /** @param {string} name @returns {HTMLElement} */
+  part(name) {
+    const found = this.root.querySelector(`[data-part="${name}"]`);
+    if (!found) throw new Error(`arena.html has no element with data-part="${name}"`);
+    return /** @type {HTMLElement} */ (found);
+  }
+
+  start() {
+    this.running = true;
+    this.timeline.show(this.state);
+    this.#showHeader();
+    this.connection.open();
+    const frame = () => {
+      if (!this.running) return;
+      this.#draw();
+      requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
+    if (matchMedia("(pointer: fine)").matches) this.box.box.focus({ preventScroll: true });
+  }
+
+  stop() {
+    this.running = false;
+    this.box.stopTyping();
+    this.connection.close();
+  }
+
+  /** @param {{keepText: boolean}} options */
+  #forget({ keepText }) {
+    this.state = createState();
+    this.clock = new SessionClock();
+    this.ready = false;
+    this.enterDue = false;
+    this.held = null;
+    this.box.reset({ keep: keepText });
+    for (const panel of this.panels) panel.clear();
+    for (const rating of this.ratings) rating.clear();
+    this.part("said-text").textContent = "";
+    this.part("said-label").hidden = true;
+    this.timeline.show(this.state);
+    this.#showHeader();
+  }
+
+  #newSession() {
+    this.#hideBanner();
+    this.lost = false;
+    this.#forget({ keepText: false });
+    this.part("hint").textContent = "";
+    this.connection.open();
+    this.box.box.focus();
+  }
+
+  #opened() {
+    const chosen = this.sliceSelect.value;
+    const slice_seconds = chosen === "adaptive" ? chosen : Number(chosen);
+    this.connection.send({ type: "session.update", session: { slice_seconds } });
+  }
+
+  /** @param {ServerEvent} event */
+  #receive(event) {
+    if (event.type === "duplex.ping") return;
+    if (event.type === "error") return this.#banner("error", event.error.message);
+    if (event.type === "session.created") return this.#created(event);
+    if (this.held) return;
+    if ("at" in event && CLOCK_EVENTS.has(event.type)) this.clock.observe(event.at, localTime());
+    reduce(this.state, event);
+    if (event.type === "duplex.sealed") this.box.seal(event.characters);
+    if (event.type === "duplex.reaction") this.#showHeader();
+  }
+
+  /** @param {import("./wire.js").SessionCreated} event */
+  #created(event) {
+    const talked = this.state.talk.duplex.length + this.state.talk.turns.length > 0;
+    this.held = { event, local: localTime() };
+    this.ready = true;
+    if (this.lost) this.#hideBanner();
+    if (this.lost && talked) {
+      this.box.reset({ keep: true });
+      this.#banner("notice", "Connected again. Your next key begins a new conversation; the one you see can still be rated.");
+    } else {
+      this.#begin();
+    }
+    this.lost = false;
+    this.#showHeader();
+    this.box.flush();
+    if (this.enterDue) this.#enter();
+  }
+
+  /** The held session takes the place of what is on the page. */
+  #begin() {
+    if (!this.held) return;
+    const { event, local } = this.held;
+    const { enterDue } = this;
+    this.#forget({ keepText: true });
+    this.ready = true;
+    this.enterDue = enterDue;
+    this.clock.observe(event.at, local);
+    reduce(this.state, event);
+    this.#showHeader();
+  }
+
+  /** @param {{attempt: number, seconds: number, reason: string}} loss */
+  #connectionLost({ attempt, seconds, reason }) {
+    this.ready = false;
+    this.lost = true;
+    this.#showHeader();
+    const why = reason ? ` (${reason})` : "";
+    const wait = seconds < 1 ? "" : ` in ${seconds} s`;
+    const advice = attempt < 3
+      ? "What you type is kept and sent when it is back."
+      : "Check that the server is running and that you are online, then try again.";
+    this.#banner("lost", `${this.state.session ? "Connection lost" : "No connection"}${why}. Connecting again${wait} … ${advice}`, {
+      label: "try now",
+      act: () => this.connection.open(),
+    });
+  }
+
+  /** @param {import("./wire.js").InputEdit[]} messages @param {string} text in the box @returns {boolean} */
+  #edit(messages, text) {
+    if (!this.ready) return false;
+    this.#begin();
+    for (const message of messages) {
+      if (!this.connection.send(message)) return false;
+      reduce(this.state, { type: "client.edit", at: this.#now(), delete: message.delete, insert: message.insert, text });
+    }
+    return true;
+  }
+
+  #enter() {
+    if (this.ready) this.#begin();
+    this.enterDue = !this.ready || !this.connection.send({ type: "duplex.input.enter" });
+    if (!this.enterDue) reduce(this.state, { type: "client.enter", at: this.#now() });
+  }
+
+  /** @param {string} text */
+  #said(text) {
+    reduce(this.state, { type: "client.said", text });
+    const said = this.state.said.slice(-6).join(" ");
+    this.part("said-text").textContent = said;
+    this.part("said-label").hidden = !said;
+  }
+
+  #now() {
+    return this.clock.at(localTime());
+  }
+
+  #draw() {
+    if (document.hidden) return;
+    const { state } = this;
+    // A lost connection stops the clock: nothing can happen until it is back.
+    const now = this.lost || this.held ? this.lastNow : this.#now();
+    this.lastNow = now;
+    const asleep = state.version === this.drawnVersion && !this.timeline.dirty && state.scale.resting(now - 1);
+    if (asleep) return;
+    this.drawnVersion = state.version;
+    this.timeline.draw(now);
+    for (const panel of this.panels) panel.draw(state, now);
+    this.part("timeline-empty").hidden = state.items.length > 0;
+    this.part("timeline").classList.toggle("da-is-empty", state.items.length === 0);
+  }
+
+  #showHeader() {
+    const { session } = this.state;
+    const set = (/** @type {string} */ name, /** @type {string} */ text) => { this.part(name).textContent = text; };
+    set("model", session ? modelName(session) : this.lost ? "not connected" : "connecting …");
+    set("mode", session ? (session.slice_seconds === "adaptive" ? "adaptive slices" : `${session.slice_seconds} s slices`) : "");
+    const median = medianReaction(this.state, "duplex");
+    set("median", median === null ? "" : `answers after ${median.toFixed(2)} s`);
+    this.part("dot").dataset.state = this.lost ? "lost" : session ? "open" : "opening";
+    this.part("connection").textContent = this.lost ? "not connected" : session ? "connected" : "connecting";
+  }
+
+  /** @param {boolean} paused */
+  #showPause(paused) {
+    const button = this.part("pause");
+    this.part("pause-text").textContent = paused ? "Follow" : "Pause";
+    button.setAttribute("aria-pressed", String(paused));
+  }
+
+  /** @param {"error" | "notice" | "lost"} kind @param {string} text @param {{label: string, act: () => void}} [action] */
+  #banner(kind, text, action) {
+    const banner = this.part("banner");
+    const button = /** @type {HTMLButtonElement} */ (this.part("banner-action"));
+    banner.dataset.kind = kind;
+    banner.hidden = false;
+    banner.setAttribute("role", kind === "error" ? "alert" : "status");
+    this.part("banner-text").textContent = text;
+    button.hidden = !action;
+    button.textContent = action?.label ?? "";
+    button.onclick = action?.act ?? null;
+  }
+
+  #hideBanner() {
+    this.part("banner").hidden = true;
+  }
+
+  #listen() {
+    this.part("banner-close").addEventListener("click", () => this.#hideBanner());
+    this.part("new").addEventListener("click", () => this.#newSession());
+    this.part("enter").addEventListener("click", () => {
+      this.box.enter();
+      this.box.box.focus();
+    });
+    this.part("pause").addEventListener("click", () => this.timeline.pause(!this.timeline.paused));
+    this.part("zoom-in").addEventListener("click", () => this.timeline.zoomBy(1));
+    this.part("zoom-out").addEventListener("click", () => this.timeline.zoomBy(-1));
+    this.sliceSelect.addEventListener("change", () => {
+      // A talk under way keeps its slices: it would be lost with its timeline.
+      if (this.state.items.length === 0) this.#newSession();
+      else this.part("hint").textContent = "The new slices begin with a new session: press “new”.";
+    });
+    this.root.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || event.isComposing) return;
+      event.preventDefault();
+      this.timeline.pause(!this.timeline.paused);
+    });
+    for (const chip of /** @type {NodeListOf<HTMLElement>} */ (this.root.querySelectorAll("[data-say]"))) {
+      chip.addEventListener("click", () => {
+        this.part("hint").textContent = chip.dataset.hint ?? "";
+        this.box.box.focus();
+        this.box.type(chip.dataset.say ?? "");
+      });
+    }
+    new ResizeObserver(() => { this.timeline.dirty = true; }).observe(this.root);
+  }
+}
+
+/** @param {import("./wire.js").Session} session */
+function modelName({ model, parameters }) {
+  const size = parameters >= 1e9 ? `${(parameters / 1e9).toFixed(1)} B` : parameters >= 1e6 ? `${(parameters / 1e6).toFixed(1)} M` : "";
+  return `${model} model${size ? `, ${size}` : ""}`;
+}

@@ -1,0 +1,406 @@
+// @ts-check
+/**
+ * What happened in the session, for drawing: the page's only state.
+ *
+ * Pure: `reduce(state, event)` takes the server's events and three of the page's own
+ * (`client.edit`, `client.enter`, `client.said`) and changes the state in place; `view` and
+ * `transcript` say what is to be seen at a moment. No clock is read and no DOM is touched,
+ * so a test plays an hour in a second.
+ *
+ * @typedef {import("./wire.js").System} System
+ * @typedef {"you" | System} Lane
+ * @typedef {"typing" | "heard" | "enter" | "idle" | "speech" | "stop" | "struck" | "reaction"
+ *   | "waiting" | "deaf"} Kind
+ *
+ * @typedef {{at: number, text: string}} Word
+ *
+ * @typedef {object} Item  something that stands on a lane
+ * @property {string} key
+ * @property {Lane} lane
+ * @property {Kind} kind
+ * @property {number} from  seconds
+ * @property {number | null} to  seconds; null while it goes on
+ * @property {string} [text]
+ * @property {Word[]} [words]  of speech: what is shown when
+ * @property {string} [response]
+ * @property {number} [slice]
+ * @property {number | null} [p_idle]
+ * @property {boolean} [idle]
+ * @property {boolean} [cut]
+ * @property {boolean} [yielded]
+ * @property {boolean} [resaid]  cut, and then said all the same: the model went on
+ * @property {boolean} [rewound]  typed away again before the model had answered
+ *
+ * @typedef {{type: "client.edit", at: number, delete: number, insert: string, text: string}} ClientEdit
+ * @typedef {{type: "client.enter", at: number}} ClientEnter
+ * @typedef {{type: "client.said", text: string}} ClientSaid
+ * @typedef {import("./wire.js").ServerEvent | ClientEdit | ClientEnter | ClientSaid} Event
+ *
+ * @typedef {Word & {struck: boolean, settled?: boolean}} Part  a strike is settled once it is
+ *   clear that the model did not say the words after all
+ *
+ * @typedef {object} Answer  a response, or the part of it between two things the person said
+ * @property {string} id
+ * @property {number} at
+ * @property {Part[]} parts
+ * @property {"speaking" | "completed" | "cancelled"} status
+ *
+ * @typedef {{kind: "you", key: string, at: number, text: string}
+ *   | {kind: "answer", key: string, answer: Answer}} Turn
+ * @typedef {{text: string, struck: boolean}} Run
+ */
+import { TimeScale } from "./clock.js";
+import { codePoints } from "./wire.js";
+
+/** Two marks this near belong to one moment (a cut and the yield that caused it). */
+const SAME_MOMENT_SECONDS = 0.6;
+
+/** @returns {State} */
+export function createState() {
+  return new State();
+}
+
+class State {
+  constructor() {
+    this.session = /** @type {import("./wire.js").Session | null} */ (null);
+    /** Grows with every event: nothing is to be drawn anew while it stays. */
+    this.version = 0;
+    this.scale = new TimeScale();
+    /** @type {Item[]} in order of arrival */
+    this.items = [];
+    /** @type {Map<string, import("./wire.js").Slice>} by `system:index` */
+    this.slices = new Map();
+    /** @type {Map<string, Answer>} by `system:response_id`; the part of it under way */
+    this.answers = new Map();
+    /** @type {Record<System, Turn[]>} */
+    this.talk = { duplex: [], turns: [] };
+    /** @type {Record<System, number[]>} seconds from the last key to the first word */
+    this.reactions = { duplex: [], turns: [] };
+    /** @type {string[]} what the person said, sealed */
+    this.said = [];
+    /** Typed, and not in a slice yet. */
+    this.unsliced = "";
+    /** @type {{item: Item, raw: string}[]} slices that were only listened to: an edit may reach them */
+    this.open_slices = [];
+    this.typing = /** @type {Item | null} */ (null);
+    this.waiting = /** @type {Item | null} */ (null);
+    this.deaf = /** @type {Item | null} */ (null);
+    this.counter = 0;
+  }
+
+  get secondsPerToken() {
+    return 1 / (this.session?.tokens_per_second ?? 5);
+  }
+}
+
+/** @param {State} state @param {Event} event */
+export function reduce(state, event) {
+  state.version += 1;
+  switch (event.type) {
+    case "session.created":
+      state.session = event.session;
+      break;
+    case "client.edit":
+      typed(state, event);
+      break;
+    case "client.enter":
+      state.scale.active(event.at);
+      add(state, { lane: "you", kind: "enter", from: event.at, to: event.at });
+      if (state.waiting) state.waiting.to = event.at;
+      state.waiting = null;
+      break;
+    case "client.said":
+      if (event.text.trim()) state.said.push(event.text.trim());
+      state.open_slices = [];
+      break;
+    case "duplex.slice":
+      sliced(state, event);
+      break;
+    case "response.created":
+      answerOf(state, event.system, event.response.id, event.at);
+      break;
+    case "response.output_text.delta":
+      spoken(state, event);
+      break;
+    case "duplex.cut":
+      cut(state, event);
+      break;
+    case "duplex.yield":
+      stopAt(state, event.system, event.at).yielded = true;
+      settle(state, event.system);
+      break;
+    case "response.done": {
+      const answer = state.answers.get(`${event.system}:${event.response_id}`);
+      if (answer) answer.status = event.status;
+      settle(state, event.system);
+      break;
+    }
+    case "duplex.reaction":
+      state.reactions[event.system].push(event.to - event.from);
+      add(state, { lane: event.system, kind: "reaction", from: event.from, to: event.to });
+      break;
+    case "duplex.deaf":
+      unheard(state, event);
+      break;
+    default:
+      break;
+  }
+}
+
+/** @param {State} state @param {Omit<Item, "key">} item @returns {Item} */
+function add(state, item) {
+  state.counter += 1;
+  const added = { ...item, key: `${item.kind}-${state.counter}` };
+  state.items.push(added);
+  return added;
+}
+
+/** @param {State} state @param {Item | null} item */
+function remove(state, item) {
+  const index = item ? state.items.lastIndexOf(item) : -1;
+  if (index >= 0) state.items.splice(index, 1);
+}
+
+/** @param {State} state @param {ClientEdit} event */
+function typed(state, event) {
+  state.scale.active(event.at);
+  let unsliced = codePoints(state.unsliced);
+  while (event.delete > unsliced.length && state.open_slices.length) {
+    const slice = /** @type {{item: Item, raw: string}} */ (state.open_slices.pop());
+    slice.item.rewound = true;
+    unsliced = [...codePoints(slice.raw), ...unsliced];
+  }
+  state.unsliced = unsliced.slice(0, Math.max(0, unsliced.length - event.delete)).join("") + event.insert;
+  showTyping(state, event.at);
+
+  const text = event.text.trim();
+  if (text && isSpeaking(state, "turns", event.at)) {
+    state.deaf ??= add(state, { lane: "turns", kind: "deaf", from: event.at, to: null, text: "" });
+  } else if (text && !state.waiting) {
+    state.waiting = add(state, { lane: "turns", kind: "waiting", from: event.at, to: null });
+  } else if (!text && event.delete && state.waiting && !heardSince(state, state.waiting.from)) {
+    state.waiting.to = event.at;
+    state.waiting = null;
+  }
+}
+
+/** @param {State} state @param {number} at */
+function heardSince(state, at) {
+  return state.open_slices.length > 0 || state.items.some((i) => i.kind === "heard" && !i.rewound && (i.to ?? at) > at);
+}
+
+/** The block under the person's fingers: what is typed and in no slice yet. @param {State} state @param {number} at */
+function showTyping(state, at) {
+  const text = state.unsliced.trim();
+  if (text && !state.typing) state.typing = add(state, { lane: "you", kind: "typing", from: at, to: null });
+  if (text && state.typing) state.typing.text = text;
+  if (!text) {
+    remove(state, state.typing);
+    state.typing = null;
+  }
+}
+
+/** @param {State} state @param {import("./wire.js").Slice} event */
+function sliced(state, event) {
+  state.slices.set(`${event.system}:${event.index}`, event);
+  const { system, at, opened_at, index, idle, p_idle } = event;
+  const user = event.user.trim();
+  if (user || !idle) state.scale.active(at);
+  if (user) {
+    const turns = state.talk[system];
+    const last = turns.at(-1);
+    if (last?.kind === "you") last.text = `${last.text} ${user}`;
+    else turns.push({ kind: "you", key: `you-${system}-${index}`, at, text: user });
+  }
+  if (user && system === "duplex") {
+    const raw = takeSliced(state, user);
+    const item = add(state, { lane: "you", kind: "heard", from: opened_at, to: at, text: user, slice: index, idle, p_idle });
+    state.open_slices.push({ item, raw });
+    remove(state, state.typing);
+    state.typing = null;
+    showTyping(state, at);
+  }
+  if (user && system === "turns" && state.waiting && state.waiting.from < at) {
+    state.waiting.to = Math.min(state.waiting.to ?? at, at);
+    state.waiting = null;
+  }
+  if (idle) add(state, { lane: system, kind: "idle", from: at, to: at, text: user, slice: index, idle, p_idle });
+}
+
+/** Takes a slice's words from the text that was in no slice. @param {State} state @param {string} user */
+function takeSliced(state, user) {
+  const lead = state.unsliced.length - state.unsliced.trimStart().length;
+  let end = lead + user.length;
+  if (!state.unsliced.slice(lead).startsWith(user)) {
+    // The server may have tidied the spaces: count the words instead.
+    const words = user.split(/\s+/).length;
+    const found = new RegExp(`^\\s*(?:\\S+\\s*){0,${words}}`).exec(state.unsliced);
+    end = found ? found[0].length : state.unsliced.length;
+  }
+  const raw = state.unsliced.slice(0, end);
+  state.unsliced = state.unsliced.slice(end);
+  return raw;
+}
+
+/** @param {State} state @param {System} system @param {string} id @param {number} at @returns {Answer} */
+function answerOf(state, system, id, at) {
+  const name = `${system}:${id}`;
+  const answer = state.answers.get(name);
+  return answer ?? beginAnswer(state, system, id, at);
+}
+
+/** @param {State} state @param {System} system @param {string} id @param {number} at @returns {Answer} */
+function beginAnswer(state, system, id, at) {
+  settle(state, system);
+  /** @type {Answer} */
+  const answer = { id, at, parts: [], status: "speaking" };
+  state.answers.set(`${system}:${id}`, answer);
+  state.talk[system].push({ kind: "answer", key: `${system}:${id}:${state.talk[system].length}`, answer });
+  if (system === "turns" && state.deaf) {
+    remove(state, state.deaf);
+    state.deaf = null;
+  }
+  return answer;
+}
+
+/** @param {State} state @param {import("./wire.js").TextDelta} event */
+function spoken(state, event) {
+  const { system, response_id: response, slice, at, delta } = event;
+  state.scale.active(at);
+  let answer = answerOf(state, system, response, at);
+  const strike = answer.parts.at(-1);
+  if (strike?.struck && !strike.settled) goOn(state, system, strike, answer, delta);
+  if (answer.parts.length && state.talk[system].at(-1)?.kind === "you") {
+    // The person spoke meanwhile: what follows stands below their words.
+    answer.status = "completed";
+    answer = beginAnswer(state, system, response, at);
+  }
+  answer.parts.push({ at, text: delta, struck: false });
+  let block = state.items.findLast((i) => i.kind === "speech" && i.lane === system);
+  if (!block || block.response !== response || block.slice !== slice) {
+    block = add(state, { lane: system, kind: "speech", from: at, to: null, words: [], response, slice });
+  }
+  block.words?.push({ at, text: delta });
+  block.to = at + state.secondsPerToken;
+}
+
+/**
+ * After a cut the same response goes on. If it says the same words, nothing was lost: the
+ * strike leaves the answer (the timeline keeps it). Otherwise the words stay struck.
+ * @param {State} state @param {System} system @param {Part} strike @param {Answer} answer @param {string} delta
+ */
+function goOn(state, system, strike, answer, delta) {
+  const word = delta.trim();
+  strike.settled = true;
+  if (!word || !strike.text.trimStart().startsWith(word)) return;
+  answer.parts.pop();
+  for (const item of state.items) {
+    if (item.lane === system && item.from === strike.at && (item.kind === "struck" || item.kind === "stop")) item.resaid = true;
+  }
+}
+
+/** The model did not go on: what was struck stays so. @param {State} state @param {System} system */
+function settle(state, system) {
+  const turn = state.talk[system].findLast((t) => t.kind === "answer");
+  const part = turn?.kind === "answer" ? turn.answer.parts.at(-1) : undefined;
+  if (part?.struck) part.settled = true;
+}
+
+/** Drops what was not shown yet and keeps it as struck. @param {State} state @param {import("./wire.js").Cut} event */
+function cut(state, event) {
+  const { system, at } = event;
+  state.scale.active(at);
+  const answer = answerOf(state, system, event.response_id, at);
+  const dropped = answer.parts.filter((part) => !part.struck && part.at > at);
+  answer.parts = answer.parts.filter((part) => part.struck || part.at <= at);
+  const unheard = event.unheard || dropped.map((part) => part.text).join("");
+  if (unheard) answer.parts.push({ at, text: unheard, struck: true, settled: false });
+  for (const item of state.items) {
+    if (item.kind !== "speech" || item.lane !== system || item.response !== event.response_id) continue;
+    item.words = item.words?.filter((word) => word.at <= at);
+    if (item.to !== null) item.to = Math.min(item.to, Math.max(at, item.from));
+  }
+  state.items = state.items.filter((item) => item.kind !== "speech" || item.words?.length);
+  const stop = stopAt(state, system, at);
+  stop.cut = true;
+  stop.text = unheard;
+  stop.slice = event.slice;
+  if (unheard) add(state, { lane: system, kind: "struck", from: at, to: at, text: unheard, slice: event.slice });
+}
+
+/** The mark where a model stopped. @param {State} state @param {System} system @param {number} at @returns {Item} */
+function stopAt(state, system, at) {
+  state.scale.active(at);
+  const found = state.items.findLast(
+    (i) => i.kind === "stop" && i.lane === system && Math.abs(i.from - at) < SAME_MOMENT_SECONDS,
+  );
+  return found ?? add(state, { lane: system, kind: "stop", from: at, to: at });
+}
+
+/** @param {State} state @param {import("./wire.js").Deaf} event */
+function unheard(state, event) {
+  state.scale.active(event.at);
+  const item = state.deaf
+    ?? add(state, { lane: event.system, kind: "deaf", from: Math.max(0, event.at - 0.5), to: null, text: "" });
+  state.deaf = null;
+  item.to = Math.max(event.at, item.from);
+  item.text = event.text;
+}
+
+/** Whether a model's words are still coming at `at`. @param {State} state @param {System} system @param {number} at */
+export function isSpeaking(state, system, at) {
+  const turn = state.talk[system].findLast((t) => t.kind === "answer");
+  if (turn?.kind !== "answer" || turn.answer.at > at) return false;
+  const { status, parts } = turn.answer;
+  if (status === "speaking") return true;
+  const last = parts.findLast((part) => !part.struck);
+  return status === "completed" && last !== undefined && last.at + state.secondsPerToken > at;
+}
+
+/** The median time from the last key to the first word, or null. @param {State} state @param {System} system */
+export function medianReaction(state, system) {
+  const sorted = [...state.reactions[system]].sort((a, b) => a - b);
+  if (!sorted.length) return null;
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+/** What is seen of an answer at `now`. @param {Answer} answer @param {number} now @returns {Run[]} */
+export function runsOf(answer, now) {
+  /** @type {Run[]} */
+  const runs = [];
+  for (const { at, text, struck, settled } of answer.parts) {
+    if (at > now || (struck && !settled)) continue;
+    const last = runs.at(-1);
+    if (last && last.struck === struck) last.text += text;
+    else runs.push({ text, struck });
+  }
+  return runs;
+}
+
+/**
+ * @typedef {Item & {end: number, shown: string}} Drawn  an item as it looks at a moment
+ *
+ * What stands on the lanes between two moments, as seen at `now`.
+ * @param {State} state @param {number} from @param {number} to @param {number} now
+ * @returns {Drawn[]}
+ */
+export function view(state, from, to, now) {
+  /** @type {Drawn[]} */
+  const drawn = [];
+  for (const item of state.items) {
+    if (item.from > now || item.from > to) continue;
+    if (item.kind === "reaction" && (item.to ?? 0) > now) continue;
+    const end = Math.min(item.to ?? now, Math.max(now, item.from));
+    // Words of a strike or a mark may be wider than their moment: keep them a while.
+    if (end < from - 4) continue;
+    if (item.kind === "idle" && !item.text && state.scale.breakAt(item.from)) continue;
+    const shown = item.words
+      ? item.words.filter((word) => word.at <= now).map((word) => word.text).join("").trim()
+      : item.text ?? "";
+    drawn.push({ ...item, end, shown });
+  }
+  return drawn;
+}
+
+/** @typedef {InstanceType<typeof State>} SessionState */

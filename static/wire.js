@@ -1,0 +1,214 @@
+// @ts-check
+/**
+ * The wire: what the page and the server say to each other, as JSON text frames.
+ *
+ * Pure. Declares the events, checks them, and turns a change of the text box into
+ * `duplex.input.edit` messages. All times `at` are seconds on the session clock; all
+ * lengths are Unicode code points, as Python counts them, never UTF-16 units.
+ * `tests/wire_cases.json` holds an example of every event, read by Python's tests too.
+ *
+ * @typedef {"duplex" | "turns"} System
+ * @typedef {"adaptive" | number} SliceSeconds
+ *
+ * @typedef {{type: "session.update", session: {slice_seconds: SliceSeconds}}} SessionUpdate
+ * @typedef {{type: "duplex.input.edit", delete: number, insert: string}} InputEdit
+ * @typedef {{type: "duplex.input.enter"}} InputEnter
+ * @typedef {SessionUpdate | InputEdit | InputEnter} ClientEvent
+ *
+ * @typedef {{id: string, model: string, parameters: number, slice_seconds: SliceSeconds,
+ *   tokens_per_second: number, systems: System[]}} Session
+ * @typedef {{type: "session.created", session: Session, at: number}} SessionCreated
+ * @typedef {{type: "duplex.slice", system: System, index: number, opened_at: number,
+ *   at: number, user: string, idle: boolean, p_idle: number | null}} Slice
+ * @typedef {{type: "response.created", system: System, response: {id: string}, at: number}} ResponseCreated
+ * @typedef {{type: "response.output_text.delta", system: System, response_id: string,
+ *   slice: number, delta: string, at: number}} TextDelta
+ * @typedef {{type: "duplex.cut", system: System, response_id: string, slice: number,
+ *   at: number, unheard: string}} Cut
+ * @typedef {{type: "duplex.yield", system: System, at: number}} Yield
+ * @typedef {{type: "response.done", system: System, response_id: string,
+ *   status: "completed" | "cancelled", at: number}} ResponseDone
+ * @typedef {{type: "duplex.reaction", system: System, from: number, to: number}} Reaction
+ * @typedef {{type: "duplex.sealed", characters: number}} Sealed
+ * @typedef {{type: "duplex.deaf", system: System, at: number, text: string}} Deaf
+ * @typedef {{type: "error", error: {code: string, message: string}}} ServerError
+ * @typedef {{type: "duplex.ping"}} Ping
+ * @typedef {SessionCreated | Slice | ResponseCreated | TextDelta | Cut | Yield | ResponseDone
+ *   | Reaction | Sealed | Deaf | ServerError | Ping} ServerEvent
+ */
+
+/** The most code points one edit may insert. */
+export const MAX_INSERT = 4000;
+
+/** @typedef {(value: any) => boolean} Check */
+
+/** @type {Check} */
+const isText = (value) => typeof value === "string";
+/** @type {Check} */
+const isName = (value) => isText(value) && value.length > 0;
+/** @type {Check} */
+const isTime = (value) => typeof value === "number" && Number.isFinite(value) && value >= 0;
+/** @type {Check} */
+const isCount = (value) => Number.isInteger(value) && value >= 0;
+/** @type {Check} */
+const isFlag = (value) => typeof value === "boolean";
+/** @type {Check} */
+const isSystem = (value) => value === "duplex" || value === "turns";
+/** @type {Check} */
+const isProbability = (value) => value === null || (isTime(value) && value <= 1);
+/** @type {Check} */
+const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+/** @type {Check} */
+const isSliceSeconds = (value) => value === "adaptive" || (isTime(value) && value > 0);
+/** @type {Check} */
+const isInsert = (value) => isText(value) && codePoints(value).length <= MAX_INSERT;
+/** @type {(fields: Record<string, Check>) => Check} */
+const isRecord = (fields) => (value) => isObject(value) && problemsOf(value, fields).length === 0;
+
+/** @type {Record<string, Record<string, Check>>} */
+const CLIENT_EVENTS = {
+  "session.update": { session: isRecord({ slice_seconds: isSliceSeconds }) },
+  "duplex.input.edit": { delete: isCount, insert: isInsert },
+  "duplex.input.enter": {},
+};
+
+/** @type {Record<string, Record<string, Check>>} */
+const SERVER_EVENTS = {
+  "session.created": {
+    at: isTime,
+    session: isRecord({
+      id: isName,
+      model: isText,
+      parameters: isCount,
+      slice_seconds: isSliceSeconds,
+      tokens_per_second: (value) => isTime(value) && value > 0,
+      systems: (value) => Array.isArray(value) && value.every(isSystem),
+    }),
+  },
+  "duplex.slice": {
+    system: isSystem, index: isCount, opened_at: isTime, at: isTime,
+    user: isText, idle: isFlag, p_idle: isProbability,
+  },
+  "response.created": { system: isSystem, response: isRecord({ id: isName }), at: isTime },
+  "response.output_text.delta": {
+    system: isSystem, response_id: isName, slice: isCount, delta: isText, at: isTime,
+  },
+  "duplex.cut": {
+    system: isSystem, response_id: isName, slice: isCount, at: isTime, unheard: isText,
+  },
+  "duplex.yield": { system: isSystem, at: isTime },
+  "response.done": {
+    system: isSystem, response_id: isName, at: isTime,
+    status: (value) => value === "completed" || value === "cancelled",
+  },
+  "duplex.reaction": { system: isSystem, from: isTime, to: isTime },
+  "duplex.sealed": { characters: isCount },
+  "duplex.deaf": { system: isSystem, at: isTime, text: isText },
+  "error": { error: isRecord({ code: isText, message: isText }) },
+  "duplex.ping": {},
+};
+
+/** @param {any} event @param {Record<string, Check>} fields @returns {string[]} */
+function problemsOf(event, fields) {
+  return Object.entries(fields)
+    .filter(([name, check]) => !check(event[name]))
+    .map(([name]) => `${name} is ${JSON.stringify(event[name]) ?? "missing"}`);
+}
+
+/**
+ * What is wrong with an event, as sentences; an empty list when nothing is.
+ * Fields that are not known are allowed.
+ * @param {any} event @param {"client" | "server"} direction @returns {string[]}
+ */
+export function problemsWith(event, direction) {
+  const events = direction === "client" ? CLIENT_EVENTS : SERVER_EVENTS;
+  if (!isObject(event)) return ["an event is a JSON object"];
+  if (!isText(event.type)) return ["type is missing"];
+  if (!Object.hasOwn(events, event.type)) return [`type ${event.type} is not known`];
+  return problemsOf(event, events[event.type]);
+}
+
+/**
+ * One frame from the server. A type that is not known is ignored (null), so that an
+ * older page goes on working with a newer server.
+ * @param {string} frame @returns {ServerEvent | null}
+ * @throws {Error} the frame is not JSON, or a known event has a wrong field
+ */
+export function parseServerEvent(frame) {
+  const event = JSON.parse(frame);
+  if (isObject(event) && isText(event.type) && !Object.hasOwn(SERVER_EVENTS, event.type)) return null;
+  const problems = problemsWith(event, "server");
+  if (problems.length) throw new Error(`${event?.type ?? "frame"}: ${problems.join(", ")}`);
+  return event;
+}
+
+/** @param {string} text @returns {string[]} */
+export function codePoints(text) {
+  return Array.from(text);
+}
+
+/** The text box holds one line of well-formed text. @param {string} text @returns {string} */
+export function cleanText(text) {
+  return text.replace(/\r\n?|[\n\t\u2028\u2029]/g, " ").replace(/[\p{Cc}\p{Surrogate}]/gu, "");
+}
+
+/** How many code points two lists share at their start. @param {string[]} a @param {string[]} b */
+export function commonPrefix(a, b) {
+  let n = 0;
+  while (n < a.length && n < b.length && a[n] === b[n]) n += 1;
+  return n;
+}
+
+/**
+ * The edit that makes `next` of `prev`: code points taken from the end, then text
+ * appended. A change in the middle deletes back to it and types the rest again.
+ * @param {string} prev @param {string} next
+ * @returns {{delete: number, insert: string} | null} null when they are equal
+ */
+export function diffEdit(prev, next) {
+  if (prev === next) return null;
+  const before = codePoints(prev);
+  const after = codePoints(next);
+  const kept = commonPrefix(before, after);
+  return { delete: before.length - kept, insert: after.slice(kept).join("") };
+}
+
+/**
+ * The messages for a change of the text box; a long paste becomes several.
+ * @param {string} prev @param {string} next @returns {InputEdit[]}
+ */
+export function editMessages(prev, next) {
+  const edit = diffEdit(prev, next);
+  if (!edit) return [];
+  const insert = codePoints(edit.insert);
+  /** @type {InputEdit[]} */
+  const messages = [];
+  for (let i = 0; i === 0 || i < insert.length; i += MAX_INSERT) {
+    messages.push({
+      type: "duplex.input.edit",
+      delete: i === 0 ? edit.delete : 0,
+      insert: insert.slice(i, i + MAX_INSERT).join(""),
+    });
+  }
+  return messages;
+}
+
+/**
+ * The server sealed the first `characters` of the text it had. The person may have
+ * changed that text meanwhile, so what it sealed is looked up in the texts sent before
+ * (newest last), and only what is still in the box of it leaves the box: the server
+ * applies the edits under way to what comes after the seal, and ends with the same text.
+ * @param {string[]} sent texts sent, oldest first, the current one last
+ * @param {number} characters
+ * @returns {{said: string, removed: number}} the sealed text; code points to drop from the box
+ */
+export function sealText(sent, characters) {
+  const now = codePoints(sent.at(-1) ?? "");
+  for (let i = sent.length - 1; i >= 0; i -= 1) {
+    const then = codePoints(sent[i]);
+    if (then.length < characters) continue;
+    const sealed = then.slice(0, characters);
+    return { said: sealed.join(""), removed: commonPrefix(sealed, now) };
+  }
+  return { said: now.join(""), removed: now.length };
+}
