@@ -4,9 +4,10 @@
  *
  * Words are only ever appended, so a screen reader reads each once.
  */
-import { isSpeaking, medianReaction, runsOf } from "./model.js";
+import { isSpeaking } from "./model.js";
+import { medianReaction, runsOf } from "./view.js";
 
-/** @typedef {import("./wire.js").System} System @typedef {import("./model.js").SessionState} SessionState */
+/** @typedef {import("./wire.js").System} System @typedef {import("./model.js").State} SessionState */
 
 export class AnswerPanel {
   /** @param {HTMLElement} root @param {System} system */

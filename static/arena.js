@@ -4,11 +4,12 @@
  */
 import { AnswerPanel } from "./answers.js";
 import { SessionClock } from "./clock.js";
-import { createState, medianReaction, reduce } from "./model.js";
+import { State, reduce } from "./model.js";
 import { Rating } from "./rating.js";
 import { Connection } from "./socket.js";
 import { Timeline } from "./timeline.js";
 import { TypingBox } from "./typing.js";
+import { medianReaction } from "./view.js";
 
 /** @typedef {import("./wire.js").ServerEvent} ServerEvent */
 
@@ -23,13 +24,15 @@ export class Arena {
   /** @param {HTMLElement} root */
   constructor(root) {
     this.root = root;
-    this.state = createState();
+    this.state = new State();
     this.clock = new SessionClock();
     this.drawnVersion = -1;
     this.ready = false;
     this.enterDue = false;
     this.lost = false;
     this.lastNow = 0;
+    /** Sentences sealed since the hint was shown. */
+    this.hintedFor = 0;
     /** A new session that begins with the next key: until then the lost one stays to be read and rated. */
     this.held = /** @type {{event: import("./wire.js").SessionCreated, local: number} | null} */ (null);
     this.running = false;
@@ -83,7 +86,7 @@ export class Arena {
 
   /** @param {{keepText: boolean}} options */
   #forget({ keepText }) {
-    this.state = createState();
+    this.state = new State();
     this.clock = new SessionClock();
     this.ready = false;
     this.enterDue = false;
@@ -120,7 +123,7 @@ export class Arena {
     if (this.held) return;
     if ("at" in event && CLOCK_EVENTS.has(event.type)) this.clock.observe(event.at, localTime());
     reduce(this.state, event);
-    if (event.type === "duplex.sealed") this.box.seal(event.characters);
+    if (event.type === "duplex.sealed") this.box.seal(event.characters, this.state.heard);
     if (event.type === "duplex.reaction") this.#showHeader();
   }
 
@@ -194,6 +197,9 @@ export class Arena {
     const said = this.state.said.slice(-6).join(" ");
     this.part("said-text").textContent = said;
     this.part("said-label").hidden = !said;
+    // A hint has done its work once something was said after what it hinted at.
+    this.hintedFor += 1;
+    if (this.hintedFor >= 2) this.part("hint").textContent = "";
   }
 
   #now() {
@@ -273,6 +279,7 @@ export class Arena {
     for (const chip of /** @type {NodeListOf<HTMLElement>} */ (this.root.querySelectorAll("[data-say]"))) {
       chip.addEventListener("click", () => {
         this.part("hint").textContent = chip.dataset.hint ?? "";
+        this.hintedFor = 0;
         this.box.box.focus();
         this.box.type(chip.dataset.say ?? "");
       });

@@ -3,8 +3,8 @@
  * Every mark of the timeline in words and numbers, for pointing at it and for screen readers.
  *
  * Pure.
- * @typedef {import("./model.js").Drawn} Drawn
- * @typedef {import("./model.js").SessionState} SessionState
+ * @typedef {import("./view.js").Drawn} Drawn
+ * @typedef {import("./model.js").State} SessionState
  */
 
 /** @type {Record<string, string>} */

@@ -3,8 +3,8 @@
  * What happened in the session, for drawing: the page's only state.
  *
  * Pure: `reduce(state, event)` takes the server's events and three of the page's own
- * (`client.edit`, `client.enter`, `client.said`) and changes the state in place; `view` and
- * `transcript` say what is to be seen at a moment. No clock is read and no DOM is touched,
+ * (`client.edit`, `client.enter`, `client.said`) and changes the state in place; `view.js`
+ * says what of it is to be seen at a moment. No clock is read and no DOM is touched,
  * so a test plays an hour in a second.
  *
  * @typedef {import("./wire.js").System} System
@@ -47,20 +47,16 @@
  *
  * @typedef {{kind: "you", key: string, at: number, text: string}
  *   | {kind: "answer", key: string, answer: Answer}} Turn
- * @typedef {{text: string, struck: boolean}} Run
  */
 import { TimeScale } from "./clock.js";
 import { codePoints } from "./wire.js";
 
 /** Two marks this near belong to one moment (a cut and the yield that caused it). */
 const SAME_MOMENT_SECONDS = 0.6;
+/** Keys of one unheard sentence are no further apart. */
+const DEAF_GAP_SECONDS = 1.5;
 
-/** @returns {State} */
-export function createState() {
-  return new State();
-}
-
-class State {
+export class State {
   constructor() {
     this.session = /** @type {import("./wire.js").Session | null} */ (null);
     /** Grows with every event: nothing is to be drawn anew while it stays. */
@@ -78,6 +74,8 @@ class State {
     this.reactions = { duplex: [], turns: [] };
     /** @type {string[]} what the person said, sealed */
     this.said = [];
+    /** The words of the person's last slice. */
+    this.heard = "";
     /** Typed, and not in a slice yet. */
     this.unsliced = "";
     /** @type {{item: Item, raw: string}[]} slices that were only listened to: an edit may reach them */
@@ -175,7 +173,7 @@ function typed(state, event) {
 
   const text = event.text.trim();
   if (text && isSpeaking(state, "turns", event.at)) {
-    state.deaf ??= add(state, { lane: "turns", kind: "deaf", from: event.at, to: null, text: "" });
+    state.deaf = deafAt(state, "turns", event.at);
   } else if (text && !state.waiting) {
     state.waiting = add(state, { lane: "turns", kind: "waiting", from: event.at, to: null });
   } else if (!text && event.delete && state.waiting && !heardSince(state, state.waiting.from)) {
@@ -213,6 +211,7 @@ function sliced(state, event) {
     else turns.push({ kind: "you", key: `you-${system}-${index}`, at, text: user });
   }
   if (user && system === "duplex") {
+    state.heard = user;
     const raw = takeSliced(state, user);
     const item = add(state, { lane: "you", kind: "heard", from: opened_at, to: at, text: user, slice: index, idle, p_idle });
     state.open_slices.push({ item, raw });
@@ -244,9 +243,7 @@ function takeSliced(state, user) {
 
 /** @param {State} state @param {System} system @param {string} id @param {number} at @returns {Answer} */
 function answerOf(state, system, id, at) {
-  const name = `${system}:${id}`;
-  const answer = state.answers.get(name);
-  return answer ?? beginAnswer(state, system, id, at);
+  return state.answers.get(`${system}:${id}`) ?? beginAnswer(state, system, id, at);
 }
 
 /** @param {State} state @param {System} system @param {string} id @param {number} at @returns {Answer} */
@@ -256,8 +253,8 @@ function beginAnswer(state, system, id, at) {
   const answer = { id, at, parts: [], status: "speaking" };
   state.answers.set(`${system}:${id}`, answer);
   state.talk[system].push({ kind: "answer", key: `${system}:${id}:${state.talk[system].length}`, answer });
-  if (system === "turns" && state.deaf) {
-    remove(state, state.deaf);
+  if (system === "turns") {
+    if (!state.deaf?.text) remove(state, state.deaf);
     state.deaf = null;
   }
   return answer;
@@ -339,12 +336,21 @@ function stopAt(state, system, at) {
 
 /** @param {State} state @param {import("./wire.js").Deaf} event */
 function unheard(state, event) {
-  state.scale.active(event.at);
-  const item = state.deaf
-    ?? add(state, { lane: event.system, kind: "deaf", from: Math.max(0, event.at - 0.5), to: null, text: "" });
-  state.deaf = null;
-  item.to = Math.max(event.at, item.from);
-  item.text = event.text;
+  const item = deafAt(state, event.system, event.at);
+  item.text += event.text;
+  // It answers, so it was not waiting for Enter when that was typed.
+  remove(state, state.waiting);
+  state.waiting = null;
+}
+
+/** The stretch a model was deaf in; keys near to each other share one. @param {State} state @param {System} system @param {number} at */
+function deafAt(state, system, at) {
+  state.scale.active(at);
+  const last = state.items.findLast((i) => i.kind === "deaf" && i.lane === system);
+  const near = last && at - (last.to ?? at) < DEAF_GAP_SECONDS;
+  const item = last && near ? last : add(state, { lane: system, kind: "deaf", from: at, to: at, text: "" });
+  item.to = Math.max(item.to ?? at, at);
+  return item;
 }
 
 /** Whether a model's words are still coming at `at`. @param {State} state @param {System} system @param {number} at */
@@ -356,51 +362,3 @@ export function isSpeaking(state, system, at) {
   const last = parts.findLast((part) => !part.struck);
   return status === "completed" && last !== undefined && last.at + state.secondsPerToken > at;
 }
-
-/** The median time from the last key to the first word, or null. @param {State} state @param {System} system */
-export function medianReaction(state, system) {
-  const sorted = [...state.reactions[system]].sort((a, b) => a - b);
-  if (!sorted.length) return null;
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-}
-
-/** What is seen of an answer at `now`. @param {Answer} answer @param {number} now @returns {Run[]} */
-export function runsOf(answer, now) {
-  /** @type {Run[]} */
-  const runs = [];
-  for (const { at, text, struck, settled } of answer.parts) {
-    if (at > now || (struck && !settled)) continue;
-    const last = runs.at(-1);
-    if (last && last.struck === struck) last.text += text;
-    else runs.push({ text, struck });
-  }
-  return runs;
-}
-
-/**
- * @typedef {Item & {end: number, shown: string}} Drawn  an item as it looks at a moment
- *
- * What stands on the lanes between two moments, as seen at `now`.
- * @param {State} state @param {number} from @param {number} to @param {number} now
- * @returns {Drawn[]}
- */
-export function view(state, from, to, now) {
-  /** @type {Drawn[]} */
-  const drawn = [];
-  for (const item of state.items) {
-    if (item.from > now || item.from > to) continue;
-    if (item.kind === "reaction" && (item.to ?? 0) > now) continue;
-    const end = Math.min(item.to ?? now, Math.max(now, item.from));
-    // Words of a strike or a mark may be wider than their moment: keep them a while.
-    if (end < from - 4) continue;
-    if (item.kind === "idle" && !item.text && state.scale.breakAt(item.from)) continue;
-    const shown = item.words
-      ? item.words.filter((word) => word.at <= now).map((word) => word.text).join("").trim()
-      : item.text ?? "";
-    drawn.push({ ...item, end, shown });
-  }
-  return drawn;
-}
-
-/** @typedef {InstanceType<typeof State>} SessionState */

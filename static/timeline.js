@@ -6,16 +6,16 @@
  * and touched only when what they show changes. Follows the present until it is paused or
  * scrolled back. Keys: ← → go from mark to mark, Home End, space pauses, + and − zoom.
  */
-import { view } from "./model.js";
 import { describe } from "./details.js";
+import { view } from "./view.js";
 
-/** @typedef {import("./model.js").SessionState} SessionState @typedef {import("./model.js").Drawn} Drawn */
+/** @typedef {import("./model.js").State} SessionState @typedef {import("./view.js").Drawn} Drawn */
 /** @typedef {{element: HTMLElement, body: HTMLElement, signature: string, item: Drawn}} Mark */
 
 /** Pixels a second: 130 lets five tokens a second stand in full. */
 const ZOOMS = [26, 44, 72, 100, 130, 180, 260];
 /** Pixels under which a block has one line only. */
-const NARROW = 62;
+const NARROW = 84;
 /** Where on the view the present stands. */
 const PRESENT = 0.87;
 
@@ -119,7 +119,7 @@ export class Timeline {
         && speech.some((s) => s.lane === item.lane && s.from < item.from + 0.05 && s.end > item.from + 0.02);
       const flags = [item.to === null && "open", item.rewound && "rewound", item.resaid && "resaid", item.cut && "cut",
         item.yielded && "yielded", below && "below", beside && "beside", item.kind === "idle" && item.p_idle === null && "silent",
-        item.kind !== "typing" && width < NARROW && "narrow"];
+        (item.kind === "heard" || item.kind === "speech") && width < NARROW && "narrow"];
       const classes = ["da-mark", `da-${item.kind}`, ...flags.filter(Boolean).map((f) => `da-is-${f}`)].join(" ");
       const signature = `${x.toFixed(1)} ${width.toFixed(1)} ${classes} ${item.shown}`;
       const mark = this.marks.get(item.key) ?? this.#addMark(item);

@@ -28,6 +28,7 @@ export class TypingBox {
     this.sent = [""];
     this.composing = false;
     this.sealed = 0;
+    this.heard = "";
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.typist = undefined;
     this.#listen();
@@ -55,9 +56,10 @@ export class TypingBox {
     if (this.sent.length > KEPT_TEXTS) this.sent.shift();
   }
 
-  /** The server sealed this many code points. @param {number} characters */
-  seal(characters) {
+  /** The server sealed this many code points. @param {number} characters @param {string} heard the last slice's words */
+  seal(characters, heard) {
     this.sealed += characters;
+    this.heard = heard;
     if (!this.composing) this.#unload();
   }
 
@@ -94,7 +96,7 @@ export class TypingBox {
   #unload() {
     const characters = this.sealed;
     this.sealed = 0;
-    const { said, removed } = sealText(this.sent, characters);
+    const { said, removed } = sealText(this.sent, characters, this.heard);
     const sent = this.sent.at(-1) ?? "";
     // Only what was sent can be sealed, and the box may have changed since.
     const units = codePoints(sent).slice(0, removed).join("");

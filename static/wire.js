@@ -195,20 +195,23 @@ export function editMessages(prev, next) {
 
 /**
  * The server sealed the first `characters` of the text it had. The person may have
- * changed that text meanwhile, so what it sealed is looked up in the texts sent before
- * (newest last), and only what is still in the box of it leaves the box: the server
- * applies the edits under way to what comes after the seal, and ends with the same text.
+ * changed that text meanwhile, so what it sealed is looked up in the texts sent before:
+ * the newest whose start ends in the words of the last slice. Only what of it is still in
+ * the box leaves the box: the server applies the edits under way to what comes after the
+ * seal, and both end with the same text.
  * @param {string[]} sent texts sent, oldest first, the current one last
  * @param {number} characters
+ * @param {string} [heard] the words of the person's last slice, which a seal ends with
  * @returns {{said: string, removed: number}} the sealed text; code points to drop from the box
  */
-export function sealText(sent, characters) {
+export function sealText(sent, characters, heard = "") {
   const now = codePoints(sent.at(-1) ?? "");
-  for (let i = sent.length - 1; i >= 0; i -= 1) {
-    const then = codePoints(sent[i]);
-    if (then.length < characters) continue;
-    const sealed = then.slice(0, characters);
-    return { said: sealed.join(""), removed: commonPrefix(sealed, now) };
-  }
-  return { said: now.join(""), removed: now.length };
+  const starts = sent.map(codePoints).filter((text) => text.length >= characters).map((text) => text.slice(0, characters));
+  const sealed = starts.findLast((text) => words(text.join("")).endsWith(words(heard))) ?? starts.at(-1) ?? now;
+  return { said: sealed.join(""), removed: commonPrefix(sealed, now) };
+}
+
+/** @param {string} text */
+function words(text) {
+  return text.trim().replace(/\s+/g, " ");
 }

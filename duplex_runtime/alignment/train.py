@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
 import tomllib
 from dataclasses import asdict, dataclass, fields
@@ -215,6 +216,7 @@ def train(preset_name: str, out: Path, tokenizer: Path, *, compile_model: bool =
     model = make_model(preset.model, len(vocabulary))
     forward = torch.compile(model) if compile_model else model
     out.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(tokenizer, out / "tokenizer.json")
     for name, stage, parent in (("turns", preset.turns, None), ("duplex", preset.duplex, "turns")):
         _stage(name, stage, preset, model, forward, vocabulary, out, parent)
 

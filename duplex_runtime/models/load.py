@@ -94,8 +94,8 @@ def load_model(name: str = "embedded", system: str = "duplex") -> LoadedModel:
     if folder.is_dir():
         # a folder made by `duplex train` holds both systems side by side
         inner = folder / system if (folder / system / "config.json").is_file() else folder
-        own = next((f / "tokenizer.json" for f in (inner, folder) if (f / "about.json").is_file()), None)
-        return _load(inner, name, own if own and own.is_file() else None)
+        ours = (inner / "about.json").is_file()
+        return _load(inner, name, folder / "tokenizer.json" if ours else None)
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise ModelError(f"no model folder {name!r}: expected 'embedded', a folder with config.json, or a hub id OWNER/NAME")
     return _load_hub(name)

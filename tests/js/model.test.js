@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { describe } from "../../static/details.js";
-import { createState, isSpeaking, medianReaction, reduce, runsOf, view } from "../../static/model.js";
+import { State, isSpeaking, reduce } from "../../static/model.js";
+import { medianReaction, runsOf, view } from "../../static/view.js";
 
 const created = {
   type: "session.created", at: 0,
@@ -18,7 +19,7 @@ const done = (id, at, status = "completed", system = "duplex") => ({ type: "resp
 const key = (at, insert, text, del = 0) => ({ type: "client.edit", at, delete: del, insert, text });
 
 const play = (...events) => {
-  const state = createState();
+  const state = new State();
   for (const event of [created, ...events]) reduce(state, event);
   return state;
 };
@@ -105,10 +106,13 @@ test("the turn-based lane waits for Enter, and is deaf while it speaks", () => {
   for (const event of [{ type: "client.enter", at: 3 }, slice(0, 1, 3, "hi", false, null, "turns"), begins("t", 3, "turns"),
     word("t", 0, "Hello", 3.1, "turns"), key(3.2, "stop", "stop")]) reduce(state, event);
   assert.deepEqual(kinds(state, 4, "turns"), ["waiting", "speech", "deaf"]);
-  reduce(state, done("t", 3.3, "completed", "turns"));
-  reduce(state, { type: "duplex.deaf", system: "turns", at: 3.4, text: "stop" });
-  const deaf = view(state, 0, 9, 5).find((i) => i.kind === "deaf");
-  assert.deepEqual([deaf.from, deaf.end, deaf.shown], [3.2, 3.4, "stop"]);
+  const deaf = (at, text) => reduce(state, { type: "duplex.deaf", system: "turns", at, text });
+  deaf(3.2, "st");
+  reduce(state, key(3.4, "op", "stop"));
+  deaf(3.4, "op");
+  reduce(state, done("t", 3.5, "completed", "turns"));
+  const marks = view(state, 0, 9, 5).filter((i) => i.kind === "deaf");
+  assert.deepEqual(marks.map((i) => [i.from, i.end, i.shown]), [[3.2, 3.4, "stop"]]);
   assert.equal(view(state, 0, 9, 5).find((i) => i.kind === "waiting").end, 3);
 });
 

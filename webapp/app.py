@@ -1,0 +1,83 @@
+"""The server: FastAPI with the WebSocket, ratings and static files, and Gradio mounted on it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import torch
+from fastapi import FastAPI, Request, WebSocket
+from fastapi.responses import JSONResponse
+from starlette.staticfiles import StaticFiles
+
+from duplex_runtime.errors import BadInput, DuplexError
+from duplex_runtime.loop import Loop
+from duplex_runtime.models.load import SYSTEMS, load_model
+from webapp.realtime import Arena
+from webapp.settings import Settings
+from webapp.store import Rating, Store
+from webapp.worker import Worker
+
+STATUS = {"bad_input": 422, "unknown_session": 404, "not_stored": 507}
+MAX_RATING_BYTES = 64 * 1024
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The whole application; raises DuplexError if the model or the data folder cannot be used."""
+    store = Store(settings.data)
+    models = {system: load_model(settings.model, system) for system in SYSTEMS}
+    torch.set_num_threads(1)  # two workers on two cores; slices are too small to be split
+    workers = {system: Worker(system, Loop(model.engine(settings.slots))) for system, model in models.items()}
+    arena = Arena(settings, models, workers, store)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        for worker in workers.values():
+            worker.stop()
+
+    app = FastAPI(title="Duplex Arena", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.arena = arena
+
+    @app.websocket("/v1/realtime")
+    async def realtime(socket: WebSocket) -> None:
+        await arena.serve(socket)
+
+    @app.post("/v1/sessions/{session}/ratings")
+    async def rate(session: str, request: Request) -> JSONResponse:
+        try:
+            body = await request.body()
+            if len(body) > MAX_RATING_BYTES:
+                raise BadInput(f"a rating has at most {MAX_RATING_BYTES} bytes, this one {len(body)}")
+            try:
+                value = json.loads(body)
+            except ValueError:
+                raise BadInput("expected a JSON object") from None
+            number = store.add_rating(Rating.parse(session, value))
+        except DuplexError as error:
+            return JSONResponse({"error": {"code": error.code, "message": str(error)}}, STATUS.get(error.code, 400))
+        return JSONResponse({"id": number}, 201)
+
+    return with_page(app)
+
+
+def with_page(app: FastAPI) -> FastAPI:
+    """Mount `static/` and the Gradio page."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read by Gradio at import
+    import gradio as gr
+
+    from webapp.pages import arena
+
+    app.mount("/static", StaticFiles(directory=arena.static_folder()), name="static")
+    return gr.mount_gradio_app(
+        app,
+        arena.build(),
+        path="/",
+        theme=arena.theme(),
+        css=arena.CSS,
+        head=arena.HEAD,
+        ssr_mode=False,
+        footer_links=[],
+    )

@@ -1,0 +1,185 @@
+"""The command line: `duplex COMMAND --help` explains each command.
+
+Heavy libraries are imported by the commands that need them, so that help is there at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from duplex_runtime.errors import BadInput, DuplexError
+from duplex_runtime.slices import Slicing
+from webapp.settings import Settings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status. Errors are one line on standard error, status 2."""
+    arguments = parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except DuplexError as error:
+        print(f"duplex: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `duplex play … | head`
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and options."""
+    top = argparse.ArgumentParser(
+        prog="duplex",
+        description="Talk to a language model that listens while it answers, beside one that waits for its turn.",
+    )
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    defaults = Settings.from_environment()
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    def model(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--model", metavar="DIR_OR_HUB_ID", default=defaults.model,
+            help="embedded, a model folder, or a hub id (default: %(default)s)",
+        )  # fmt: skip
+
+    def slices(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--slice-seconds", metavar="S", default="adaptive",
+            help="adaptive, or the period of fixed slices in seconds (default: %(default)s)",
+        )  # fmt: skip
+        sub.add_argument("--seed", type=int, default=0, help="of the sampling (default: %(default)s)")
+
+    def system(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--system", choices=("duplex", "turns"), default="duplex",
+            help="listens while it speaks, or waits for its turn (default: %(default)s)",
+        )  # fmt: skip
+
+    serve = command("serve", _serve, "Open the page and the WebSocket /v1/realtime.")
+    model(serve)
+    serve.add_argument("--host", default=defaults.host, help="address to listen on (default: %(default)s)")
+    serve.add_argument("--port", type=int, default=defaults.port, help="port (default: %(default)s)")
+    serve.add_argument("--data", type=Path, default=defaults.data, help="folder of ratings and recordings (default: %(default)s)")
+    serve.add_argument("--turn-pause", type=float, metavar="S", help="the turn-based system also answers after S seconds of silence")
+    serve.add_argument("--open", action="store_true", help="open a browser")
+
+    chat = command("chat", _chat, "Talk in the terminal; every slice is shown.")
+    model(chat)
+    slices(chat)
+    system(chat)
+
+    play = command("play", _play, "Play a timed script into a conversation; events come out as JSON lines.")
+    play.add_argument("script", metavar="SCRIPT.jsonl", help="lines of {\"at\": seconds, \"text\" or \"key\": …}; - for standard input")
+    model(play)
+    slices(play)
+    system(play)
+    play.add_argument("--clock", choices=("simulated", "real"), default="simulated", help="default: %(default)s")
+    play.add_argument("--record", type=Path, metavar="LOG", help="also write a recording that `duplex replay` reads")
+
+    replay = command("replay", _replay, "Play a recording again; status 1 if the model says other tokens.")
+    replay.add_argument("log", type=Path, metavar="LOG", help="a recording: data/recordings/SESSION.jsonl")
+    replay.add_argument("--model", metavar="DIR_OR_HUB_ID", help="default: the model that the recording names")
+
+    data = command("data", _data, "Print rows of training data as JSON lines: talks cut into slices.")
+    data.add_argument("--rows", type=int, default=10, help="how many (default: %(default)s)")
+    data.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    data.add_argument("--turns", action="store_true", help="turn-based talks instead")
+    data.add_argument("--held-out", action="store_true", help="with the wordings that training never sees")
+
+    train = command("train", _train, "Train both checkpoints of the embedded model; a stopped run goes on.")
+    train.add_argument("--preset", default="embedded", help="name or .toml file (default: %(default)s)")
+    train.add_argument("--out", type=Path, default=Path("runs/embedded"), help="folder (default: %(default)s)")
+    train.add_argument("--threads", type=int, default=0, help="CPU threads; 0 for all (default: %(default)s)")
+    train.add_argument("--no-compile", action="store_true", help="do not use torch.compile (needs a C++ compiler)")
+
+    evaluate = command("eval", _eval, "Score a model on the 40 timed scripts that training never saw.")
+    evaluate.add_argument("what", choices=("scripts",), help="scripts: silence, answers, yields")
+    model(evaluate)
+    slices(evaluate)
+
+    bench = command("bench", _bench, "Measure on this machine; the last line is JSON.")
+    bench.add_argument("what", choices=("slice", "reaction", "all"), help="slice: cost of one slice; reaction: last key to first word over a real server")
+    model(bench)
+    return top
+
+
+def _serve(a: argparse.Namespace) -> int:
+    from webapp.serve import serve
+
+    settings = Settings(a.model, a.data, a.host, a.port, a.turn_pause)
+    return serve(settings, open_browser=a.open)
+
+
+def _chat(a: argparse.Namespace) -> int:
+    from webapp.chat import chat
+
+    return chat(a.model, a.system, Slicing.parse(a.slice_seconds), a.seed)
+
+
+def _play(a: argparse.Namespace) -> int:
+    from webapp.play import play
+
+    return play(a.script, a.model, a.system, a.slice_seconds, a.clock == "real", a.seed, a.record)
+
+
+def _replay(a: argparse.Namespace) -> int:
+    from webapp.play import replay_log
+
+    return replay_log(a.log, a.model)
+
+
+def _data(a: argparse.Namespace) -> int:
+    import json
+    from random import Random
+
+    from duplex_runtime.alignment.corpus import load
+    from duplex_runtime.alignment.dialogues import Source
+    from duplex_runtime.alignment.streams import make_stream, make_turns
+    from duplex_runtime.models.load import EMBEDDED_FOLDER
+    from duplex_runtime.models.vocabulary import TokenizerFile
+
+    if a.rows < 0:
+        raise BadInput(f"--rows: expected 0 or more, got {a.rows}")
+    vocabulary = TokenizerFile(EMBEDDED_FOLDER / "tokenizer.json")
+    make = make_turns if a.turns else make_stream
+    source = Source(load(), held_out=a.held_out)
+    for row in range(a.rows):
+        output = []
+        for pair in make(source, vocabulary.encode, Random(f"{a.seed}-{row}"), 300):
+            output.append({"role": "user", "content": pair.user or "<idle>"})
+            model = vocabulary.decode(pair.model).strip() if pair.model else "<idle>"
+            output.append({"role": "assistant", "content": model})
+        print(json.dumps({"id": row, "output": output}, ensure_ascii=False))
+    return 0
+
+
+def _train(a: argparse.Namespace) -> int:
+    from duplex_runtime.alignment.train import train
+    from duplex_runtime.models.load import EMBEDDED_FOLDER
+
+    train(a.preset, a.out, EMBEDDED_FOLDER / "tokenizer.json", compile_model=not a.no_compile, threads=a.threads)
+    return 0
+
+
+def _eval(a: argparse.Namespace) -> int:
+    from duplex_runtime.evaluation.scripts import run
+
+    return run(a.model, a.slice_seconds, a.seed)
+
+
+def _bench(a: argparse.Namespace) -> int:
+    from webapp.bench import run
+
+    return run(a.what, a.model)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

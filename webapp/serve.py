@@ -1,0 +1,62 @@
+"""`duplex serve`: our own uvicorn, so that the WebSocket is never behind Gradio's proxy."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+import webbrowser
+
+import uvicorn
+
+from duplex_runtime.errors import DuplexError
+from webapp.settings import Settings
+
+#: Larger than the 64 KB that a message may have, so that a client gets words and not a closed socket.
+WS_MAX_SIZE = 4 * 1024 * 1024
+
+
+def serve(settings: Settings, open_browser: bool = False) -> int:
+    """Serve until Ctrl-C; raises DuplexError if the port is taken."""
+    listener = bind(settings.host, settings.port)
+    print("Duplex Arena: loading …", flush=True)
+    from webapp.app import create_app
+
+    app = create_app(settings)
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    url = f"http://{host}:{listener.getsockname()[1]}"
+    print(f"Duplex Arena: {url}   (Ctrl-C ends it; ratings and recordings in {settings.data.resolve()})", flush=True)
+    if open_browser:
+        threading.Timer(0.5, webbrowser.open, (url,)).start()
+    server(app).run(sockets=[listener])
+    return 0
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A bound socket; raises DuplexError that says what to do."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            raise DuplexError(
+                "port_in_use", f"port {port} is in use: end the other program, or choose another with --port {port + 1}"
+            ) from None
+        raise DuplexError("cannot_listen", f"cannot listen on {host}:{port}: {error}") from None
+    return listener
+
+
+def server(app: object) -> uvicorn.Server:
+    """uvicorn as we run it everywhere: no access log, a short goodbye to open sockets."""
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        log_level="warning",
+        ws_max_size=WS_MAX_SIZE,
+        ws_ping_interval=15,
+        ws_ping_timeout=30,
+        timeout_graceful_shutdown=2,
+    )
+    return uvicorn.Server(config)

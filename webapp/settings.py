@@ -1,0 +1,31 @@
+"""Settings of the server: defaults live here, the environment is read here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a server runs. `data` is the folder of ratings and recordings."""
+
+    model: str = "embedded"
+    data: Path = Path("data")
+    host: str = "127.0.0.1"
+    port: int = 7860
+    turn_pause_seconds: float | None = None
+    seed: int = 0
+    slots: int = 64
+
+    @staticmethod
+    def from_environment() -> Settings:
+        """Defaults, with DUPLEX_MODEL, DUPLEX_DATA, DUPLEX_HOST and PORT in their place where set."""
+        get = os.environ.get
+        return Settings(
+            model=get("DUPLEX_MODEL", Settings.model),
+            data=Path(get("DUPLEX_DATA", str(Settings.data))),
+            host=get("DUPLEX_HOST", Settings.host),
+            port=int(get("PORT", str(Settings.port))),
+        )
