@@ -1,9 +1,9 @@
 """Drives conversations over one engine: asks each what is due, steps the engine, hands the results back.
 
-    loop = Loop(engine)
-    session = loop.add(conversation, clock, Sampling(), [recorder])
-    loop.hear(session, UserText("hello "), at=clock.now())
-    loop.turn()              # at most one forward pass; then sleep for loop.wait_seconds()
+loop = Loop(engine)
+session = loop.add(conversation, clock, Sampling(), [recorder])
+loop.hear(session, UserText("hello "), at=clock.now())
+loop.turn()              # at most one forward pass; then sleep for loop.wait_seconds()
 """
 
 from __future__ import annotations

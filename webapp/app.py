@@ -80,4 +80,5 @@ def with_page(app: FastAPI) -> FastAPI:
         head=arena.HEAD,
         ssr_mode=False,
         footer_links=[],
+        favicon_path=str(arena.static_folder() / "favicon.svg"),
     )

@@ -1,7 +1,7 @@
 """`duplex bench`: what this machine does. A table for people, then one JSON line.
 
-    slice     one slice of the duplex model: 5 words appended, 10 tokens said, at 100 to 400 tokens of history
-    reaction  a real server, a client that types 30 sentences key by key: last key → first word received
+slice     one slice of the duplex model: 5 words appended, 10 tokens said, at 60 to 350 tokens of history
+reaction  a real server, a client that types 30 sentences key by key: last key → first word received
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from duplex_runtime.alignment.corpus import load
-from duplex_runtime.engine.requests import Sampling, SliceRequest
+from duplex_runtime.engine.requests import Engine, Sampling, SliceRequest
 from duplex_runtime.models.load import load_model
 
 
@@ -39,27 +39,30 @@ def _quantile(values: list[float], q: float) -> float:
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
 
 
-def slice_cost(name: str, slices: int = 60) -> dict[str, float]:
+def _run(engine: Engine, slot: int, request: SliceRequest) -> None:
+    engine.submit(slot, request)
+    while engine.busy:
+        engine.step()
+
+
+def slice_cost(name: str, slices: int = 100) -> dict[str, float]:
     """Milliseconds of a listening slice and of a slice with ten tokens."""
     torch.set_num_threads(1)
     model = load_model(name, "duplex")
     layout, engine = model.layout, model.engine(slots=1)
-    slot = engine.open(Sampling(idle_threshold=2.0))
+    slot = engine.open(Sampling(idle_threshold=2.0))  # never silent: every slice says its tokens
     words = layout.user(model.vocabulary, "and what about the others")
-    speaking, listening, length = [], [], 0
-    engine.submit(slot, SliceRequest(0, (layout.bos, *layout.close(words) * 8), 0))
-    while engine.busy:
-        length = engine.step()[0].length
-    start = length
+    pair = [*words, *layout.close(())]
+    times: dict[int, list[float]] = {0: [], 10: []}
     for i in range(slices):
-        for tokens, times in ((0, listening), (10, speaking)):
+        pairs = 5 + (i * 7) % 25  # histories of different length, in no order
+        for tokens, measured in times.items():
+            _run(engine, slot, SliceRequest(0, (layout.bos, *pair * pairs), 0))
+            request = SliceRequest(1 + len(pair) * pairs, tuple(words), tokens, probes=(len(words) - 1,))
             begun = time.perf_counter()
-            engine.submit(slot, SliceRequest(length, tuple(words), tokens, probes=(len(words) - 1,)))
-            while engine.busy:
-                engine.step()
-            times.append(1000 * (time.perf_counter() - begun))
-        length = start + (i * 7) % 300 if length > 380 else length + len(words)
-        length = min(length, start + len(words) * (i + 1))
+            _run(engine, slot, request)
+            measured.append(1000 * (time.perf_counter() - begun))
+    listening, speaking = times.values()
     figures = {
         "listening_slice_ms_p50": statistics.median(listening),
         "ten_token_slice_ms_p50": statistics.median(speaking),

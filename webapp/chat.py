@@ -60,8 +60,6 @@ class Screen:
             self._line += self._shown.pop(0)[1]
             if len(self._line) > 60 and self._line[-1:] in ".?! ,":
                 self._flush_line("")
-        if not self._shown and self._line:
-            pass
         self._prompt()
 
     def finish_line(self) -> None:

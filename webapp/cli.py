@@ -67,8 +67,12 @@ def parser() -> argparse.ArgumentParser:
     model(serve)
     serve.add_argument("--host", default=defaults.host, help="address to listen on (default: %(default)s)")
     serve.add_argument("--port", type=int, default=defaults.port, help="port (default: %(default)s)")
-    serve.add_argument("--data", type=Path, default=defaults.data, help="folder of ratings and recordings (default: %(default)s)")
-    serve.add_argument("--turn-pause", type=float, metavar="S", help="the turn-based system also answers after S seconds of silence")
+    serve.add_argument(
+        "--data", type=Path, default=defaults.data, help="folder of ratings and recordings (default: %(default)s)"
+    )
+    serve.add_argument(
+        "--turn-pause", type=float, metavar="S", help="the turn-based system also answers after S seconds of silence"
+    )
     serve.add_argument("--open", action="store_true", help="open a browser")
 
     chat = command("chat", _chat, "Talk in the terminal; every slice is shown.")
@@ -77,7 +81,9 @@ def parser() -> argparse.ArgumentParser:
     system(chat)
 
     play = command("play", _play, "Play a timed script into a conversation; events come out as JSON lines.")
-    play.add_argument("script", metavar="SCRIPT.jsonl", help="lines of {\"at\": seconds, \"text\" or \"key\": …}; - for standard input")
+    play.add_argument(
+        "script", metavar="SCRIPT.jsonl", help='lines of {"at": seconds, "text" or "key": …}; - for standard input'
+    )
     model(play)
     slices(play)
     system(play)
@@ -106,7 +112,11 @@ def parser() -> argparse.ArgumentParser:
     slices(evaluate)
 
     bench = command("bench", _bench, "Measure on this machine; the last line is JSON.")
-    bench.add_argument("what", choices=("slice", "reaction", "all"), help="slice: cost of one slice; reaction: last key to first word over a real server")
+    bench.add_argument(
+        "what",
+        choices=("slice", "reaction", "all"),
+        help="slice: cost of one slice; reaction: last key to first word over a real server",
+    )
     model(bench)
     return top
 

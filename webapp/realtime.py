@@ -1,7 +1,7 @@
 """The WebSocket `/v1/realtime`: one connection is one session, heard by both systems at once.
 
-    client: session.update · duplex.input.edit · duplex.input.enter · conversation.item.create
-    server: session.created · the events of duplex_runtime.events · error
+client: session.update · duplex.input.edit · duplex.input.enter · conversation.item.create
+server: session.created · the events of duplex_runtime.events · error
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Connection:
     async def _take(self, event: SessionUpdate | Typed) -> None:
         if isinstance(event, SessionUpdate):
             if self._sessions:
-                raise DuplexError("session_began", "slices are set before the first key: open a new session to change them")
+                raise DuplexError("session_began", "slices are set once: open a new session to change them")
             await self._begin(event)
             return
         if not self._sessions:

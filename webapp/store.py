@@ -1,8 +1,8 @@
 """What lasts: ratings in SQLite, one recording a session beside it.
 
-    store = Store(Path("data"))
-    recording = store.recording(session_id)
-    store.add_rating(Rating(...))           # on disk when it returns
+store = Store(Path("data"))
+recording = store.recording(session_id)
+store.add_rating(Rating(...))           # on disk when it returns
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -104,10 +104,8 @@ class Recording:
         """Close the file; a second time does nothing."""
         with self._lock:
             self.broken = True
-            try:
+            with suppress(OSError):
                 self._file.close()
-            except OSError:
-                pass
 
 
 class Store:

@@ -79,8 +79,9 @@ def _message(event: dict[str, Any]) -> str:
     item = event.get("item")
     content = item.get("content") if isinstance(item, dict) else None
     if isinstance(content, list):
-        texts = [c.get("text") for c in content if isinstance(c, dict) and c.get("type") == "input_text"]
-        if texts and all(isinstance(t, str) for t in texts):
+        parts = [c for c in content if isinstance(c, dict) and c.get("type") == "input_text"]
+        texts = [c["text"] for c in parts if isinstance(c.get("text"), str)]
+        if texts and len(texts) == len(parts):
             return " ".join(texts)
     raise BadInput('conversation.item.create: expected {"item": {"content": [{"type": "input_text", "text": …}]}}')
 

@@ -1,7 +1,7 @@
 """Loads the written corpus (`corpus/README.md` describes the files).
 
-    corpus = load()
-    corpus.exchanges[0].asks(held_out=False)
+corpus = load()
+corpus.exchanges[0].asks(held_out=False)
 """
 
 from __future__ import annotations
@@ -103,8 +103,7 @@ def _topic(index: int, row: dict[str, Any]) -> Exchange:
     per = len(about) // len(own)
     wordings = [w for i, ask in enumerate(own) for w in (*about[i * per : (i + 1) * per], ask)]
     inner = tuple(
-        Exchange(f"{row['id']}-{i}", "inner", tuple(q["ask"]), (q["answer"],))
-        for i, q in enumerate(row["questions"])
+        Exchange(f"{row['id']}-{i}", "inner", tuple(q["ask"]), (q["answer"],)) for i, q in enumerate(row["questions"])
     )
     return Exchange(row["id"], "topic", tuple(wordings), tuple(row["sentences"]), inner)
 

@@ -1,7 +1,7 @@
 """Draws what is talked about: written exchanges, and sums, counting, stories and unknown questions made on the spot.
 
-    source = Source(load(), held_out=False)
-    question, exchange = source.draw(rng)
+source = Source(load(), held_out=False)
+question, exchange = source.draw(rng)
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from duplex_runtime.alignment.corpus import Corpus, Exchange
 from duplex_runtime.alignment.noise import normal
 
 _ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen"
-).split()
-_TENS = "_ _ twenty thirty forty fifty sixty seventy eighty ninety".split()
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+)
+_TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _SUM = (
     "What is {a} {op} {b}?", "How much is {a} {op} {b}?", "What's {a} {op} {b}?", "Can you add up {a} {op} {b}?",
     "{a} {op} {b}?", "Calculate {a} {op} {b}.", "Tell me {a} {op} {b}.", "What do you get for {a} {op} {b}?",
@@ -27,9 +27,9 @@ _COUNT_FROM = ("Count from {a} to {b}.", "Can you count from {a} to {b}?", "Plea
 _COUNT_BACK = ("Count backwards from {b}.", "Can you count down from {b}?", "Count down from {b} to one.")
 #: Words after which nobody is done speaking.
 OPEN_WORDS = frozenset(
-    "the a an of in to is are do does did about and can you could would will what who where when why how which "
-    "i my your for with on at from tell me that this it's was were by or but if explain please want like know "
-    "need give let's am be have has".split()
+    """the a an of in to is are do does did about and can you could would will what who where when why how which
+    i my your for with on at from tell me that this it's was were by or but if explain please want like know
+    need give let's am be have has""".split()  # noqa: SIM905
 )
 
 
@@ -129,7 +129,7 @@ class Source:
         else:
             numbers, question = range(1, b + 1), rng.choice(_COUNT).format(b=say(b))
         spoken = [words(n) for n in numbers]
-        parts = tuple(f"{w}," for w in spoken[:-1]) + (f"{spoken[-1]}.",)
+        parts = [*(f"{w}," for w in spoken[:-1]), f"{spoken[-1]}."]
         return question, Exchange(f"count-{question}", "count", (question,), (parts[0].capitalize(), *parts[1:]))
 
     def story(self, rng: Random) -> tuple[str, Exchange]:
@@ -137,7 +137,9 @@ class Source:
         character, place = rng.choice(s["characters"]), rng.choice(s["places"])
         slots = {"long": character["long"], "short": character["short"], "place": place}
         question = rng.choice(s["ask"])
-        parts = [rng.choice(s[k]).format(**slots) for k in ("openings", "wishes", "problems", "helpers", "turns", "endings")]
+        parts = [
+            rng.choice(s[k]).format(**slots) for k in ("openings", "wishes", "problems", "helpers", "turns", "endings")
+        ]
         return question.format(**slots), Exchange(f"story-{character['short']}", "story", (question,), tuple(parts))
 
     def _fill(self, template: str, rng: Random) -> str:
@@ -164,7 +166,11 @@ class Source:
                      "What do you know about {x}?", "Can you tell me about {x}?", "How do I fix {x}?",
                      "Can you recommend some {x}?", "Which {x} is the best?", "Who invented {x}?",
                      "What is the difference between {x} and {z}?", "Do you like {x}?", "How big is {x}?")
-                ).format(x=thing, y=rng.choice(u["slots"]["adjective"]), z=rng.choice((exchange.id, rng.choice(u["slots"]["thing"]))))  # fmt: skip
+                ).format(
+                    x=thing,
+                    y=rng.choice(u["slots"]["adjective"]),
+                    z=rng.choice((exchange.id, rng.choice(u["slots"]["thing"]))),
+                )  # fmt: skip
             if normal(text) not in self.complete and not self._mentions_topic(text):
                 return text
             shape = rng.random()

@@ -1,6 +1,6 @@
 """The embedded model's own vocabulary: byte-level BPE learned from the corpus, markers first.
 
-    python -m duplex_runtime.alignment.tokenizer      writes models/embedded/tokenizer.json
+python -m duplex_runtime.alignment.tokenizer      writes models/embedded/tokenizer.json
 """
 
 from __future__ import annotations

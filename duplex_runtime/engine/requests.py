@@ -1,10 +1,10 @@
 """What conversations and engines say to each other: token ids and lengths, nothing else.
 
-    slot = engine.open(sampling)
-    engine.submit(slot, SliceRequest(...))
-    while engine.busy:
-        for output in engine.step():     # one forward pass for everything submitted
-            ...
+slot = engine.open(sampling)
+engine.submit(slot, SliceRequest(...))
+while engine.busy:
+    for output in engine.step():     # one forward pass for everything submitted
+        ...
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Loads a model folder or hub id into an engine, with the layout and vocabulary that belong to it.
 
-    model = load_model("embedded")          # the two checkpoints that ship with the package
-    conversation = model.duplex(Slicing())
+model = load_model("embedded")          # the two checkpoints that ship with the package
+conversation = model.duplex(Slicing())
 """
 
 from __future__ import annotations
@@ -73,9 +73,7 @@ class LoadedModel:
     ) -> DuplexConversation | TurnConversation:
         """A new conversation of `system` (`duplex` or `turns`)."""
         if system == "turns":
-            return TurnConversation(
-                self.layout, self.vocabulary, slicing, self.memory, pause_seconds=pause_seconds
-            )
+            return TurnConversation(self.layout, self.vocabulary, slicing, self.memory, pause_seconds=pause_seconds)
         return DuplexConversation(
             self.layout, self.vocabulary, slicing, self.memory, wait_for_end_mark=self.wait_for_end_mark
         )
@@ -97,15 +95,20 @@ def load_model(name: str = "embedded", system: str = "duplex") -> LoadedModel:
         ours = (inner / "about.json").is_file()
         return _load(inner, name, folder / "tokenizer.json" if ours else None)
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise ModelError(f"no model folder {name!r}: expected 'embedded', a folder with config.json, or a hub id OWNER/NAME")
+        raise ModelError(
+            f"no model folder {name!r}: expected 'embedded', a folder with config.json, or a hub id OWNER/NAME"
+        )
     return _load_hub(name)
 
 
 def _load(folder: Path, name: str, tokenizer: Path | None) -> LoadedModel:
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
     from duplex_runtime.models.vocabulary import TokenizerFile
+
+    disable_progress_bar()
 
     config = folder / "config.json"
     if not config.is_file():
