@@ -1,7 +1,7 @@
 """An engine with scripted replies, vocabularies that read like text, and talks on a simulated clock.
 
-    talk = play([(0.0, UserText("hello.")), (3.0, UserText("stop."))], answering({"hello": "hi you"}))
-    talk.said, talk.stream_text, talk.of(Slice)
+talk = play([(0.0, UserText("hello.")), (3.0, UserText("stop."))], answering({"hello": "hi you"}))
+talk.said, talk.stream_text, talk.of(Slice)
 """
 
 from __future__ import annotations
@@ -57,9 +57,7 @@ class Bytes:
         return bytes(i - 10 for i in ids).decode(errors="replace")
 
 
-def pairs_of(
-    stream: Sequence[int], vocabulary: Vocabulary, layout: Layout = EMBEDDED
-) -> list[tuple[str, str | None]]:
+def pairs_of(stream: Sequence[int], vocabulary: Vocabulary, layout: Layout = EMBEDDED) -> list[tuple[str, str | None]]:
     """The stream as (person, model) texts, "" for silence; the model's is None where it decides.
 
     Raises AssertionError where the stream is not BOS and whole pairs: it checks the layout as well.
@@ -67,21 +65,23 @@ def pairs_of(
     ids = list(stream)
     assert ids[:1] == [layout.bos], "a stream starts with BOS"
     user_marker, model_marker = list(layout.user_marker), list(layout.model_marker)
+    special = {layout.bos, layout.eos, layout.idle, *user_marker, *model_marker}
     pairs: list[tuple[str, str | None]] = []
 
     def text(part: list[int]) -> str:
         assert part, "one side of a pair is empty"
         if part == [layout.idle]:
             return ""
-        special = {layout.bos, layout.eos, layout.idle, *user_marker, *model_marker}
         assert not special & set(part), f"special ids in the words {part}"
         return vocabulary.decode(part)
 
     def find(marker: list[int], start: int) -> int:
-        for i in range(start, len(ids) - len(marker) + 1):
-            if ids[i : i + len(marker)] == marker:
-                return i
-        raise AssertionError(f"{marker} is missing after {start} in {ids}")
+        while marker[0] in ids[start:]:
+            start = ids.index(marker[0], start)
+            if ids[start : start + len(marker)] == marker:
+                return start
+            start += 1
+        raise AssertionError(f"{marker} is missing in {ids}")
 
     at = 1
     while at < len(ids):
@@ -102,7 +102,10 @@ def plain(text: str) -> str:
 
 
 def answering(
-    answers: dict[str, str], vocabulary: Words, backchannels: Sequence[str] = ("mm-hm", "yeah")
+    answers: dict[str, str],
+    vocabulary: Words,
+    layout: Layout = EMBEDDED,
+    backchannels: Sequence[str] = ("mm-hm", "yeah"),
 ) -> Reply:
     """A model that answers when the words so far end in a known question, goes on until it has said all, ignores
     backchannels, and is silenced by any other words."""
@@ -110,7 +113,7 @@ def answering(
     def reply(stream: list[int]) -> Sequence[int]:
         heard = ""
         answer: list[str] = []
-        for person, model in pairs_of(stream, vocabulary):
+        for person, model in pairs_of(stream, vocabulary, layout):
             if person and not (answer and plain(person) in backchannels):
                 answer, heard = [], plain(f"{heard} {person}")
             if not answer and heard:
@@ -134,8 +137,9 @@ def endless(vocabulary: Words) -> Reply:
     """A model that always has more to say: numbers, on from the last one in its stream."""
 
     def reply(stream: list[int]) -> Sequence[int]:
-        said = [m for _, m in pairs_of(stream, vocabulary) if m]
-        last = int(said[-1].split()[-1]) if said else 0
+        ends = [i for i, token in enumerate(stream) if token == EMBEDDED.eos]
+        said = [stream[i - 1] for i in ends if stream[i - 1] != EMBEDDED.idle]
+        last = int(vocabulary.decode(said[-1:]) or 0)
         return vocabulary.encode(" ".join(str(n) for n in range(last + 1, last + 101)))
 
     return reply
@@ -199,9 +203,11 @@ class FakeEngine:
         if row.words is None:
             start = len(row.cached)
             row.cached += request.ids
-            at = [row.cached[: start + p + 1] for p in request.probes]
-            p_idle = tuple(0.1 if self.reply(part) else 0.9 for part in at)
-            row.words = list(self.reply(list(row.cached)))[: request.max_new_tokens + 1]
+            reply = self.reply(list(row.cached))
+            ends = [start + p + 1 for p in request.probes]
+            replies = [reply if e == len(row.cached) else self.reply(row.cached[:e]) for e in ends]
+            p_idle = tuple(0.1 if r else 0.9 for r in replies)
+            row.words = list(reply)[: request.max_new_tokens + 1]
             if request.max_new_tokens == 0 or (request.gate and not row.words):
                 row.request = None
                 return Output(slot, None, True, len(row.cached), p_idle=p_idle)

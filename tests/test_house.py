@@ -14,9 +14,9 @@ RUNTIME = ROOT / "duplex_runtime"
 # A module imports from its own layer and the layers above it in this list, never from below.
 LAYERS = (
     ("errors", "slices", "clock", "events", "layout"),
-    ("engine", "models"),
+    ("engine",),
     ("duplex", "baseline"),
-    ("loop", "recording", "speech"),
+    ("models", "loop", "recording", "speech"),  # models: a checkpoint, its layout, and the conversations it can hold
     ("alignment", "evaluation"),
 )
 PURE = ("errors", "slices", "clock", "events", "layout", "duplex", "baseline")
@@ -49,9 +49,7 @@ def runtime_files() -> list[Path]:
 def modules_after(statement: str) -> set[str]:
     """Top-level modules loaded in a fresh interpreter after a statement."""
     code = f"{statement}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.splitlines()[-1].split())
 

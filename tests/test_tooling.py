@@ -177,9 +177,7 @@ def test_a_failed_install_is_taken_up_again(checkout: FakeCheckout) -> None:
     assert checkout.installed() == ["."]
 
 
-@pytest.mark.parametrize(
-    ("kind", "message"), [("old", "Python 3.11 or newer"), ("no-venv", "apt-get install python")]
-)
+@pytest.mark.parametrize(("kind", "message"), [("old", "Python 3.11 or newer"), ("no-venv", "apt-get install python")])
 def test_set_up_says_what_is_missing(checkout: FakeCheckout, kind: str, message: str) -> None:
     done = checkout.set_up("base", KIND=kind)
     assert done.returncode != 0

@@ -1,0 +1,77 @@
+"""The README is true where a machine can tell."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from duplex_runtime.alignment.corpus import load
+from duplex_runtime.evaluation.script import read_script
+from webapp.cli import parser
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = [ROOT / "README.md", ROOT / "duplex_runtime/models/embedded/README.md"]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line.startswith(".venv/bin/duplex")]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_is_one_that_the_command_line_takes(command: str) -> None:
+    parser().parse_args(shlex.split(command)[1:])
+
+
+def test_there_are_commands_to_test() -> None:
+    assert len(commands()) >= 8
+
+
+def test_options_named_in_the_text_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    known = ""
+    for name in ("serve", "chat", "play", "replay", "data", "train", "eval", "bench"):
+        with pytest.raises(SystemExit):
+            parser().parse_args([name, "--help"])
+        known += capsys.readouterr().out
+    for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)):
+        assert option in known, option
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_link_inside_the_repository_leads_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (document.parent / target).exists(), target
+
+
+def test_the_example_script_is_a_script() -> None:
+    script = next(block for block in blocks("json") if block.startswith('{"at"'))
+    assert len(read_script(script.splitlines())) == len(script.splitlines())
+
+
+def test_the_example_output_has_the_fields_that_the_table_explains() -> None:
+    line = json.loads(next(block for block in blocks("json") if '"slice"' in block))
+    table = README[README.index("| `opened_at`, `at` |") : README.index("Between them stand")]
+    explained = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\|([^|]*)\|", table, re.MULTILINE))))
+    assert explained <= set(line)
+
+
+def test_the_size_of_the_corpus_is_as_said() -> None:
+    corpus = load()
+    assert f"{len(corpus.facts)} facts" in README
+    assert f"of {len(corpus.topics)} topics" in README.replace("\n", " ")
+    assert f"{len(corpus.howtos)} how-tos" in README
+
+
+def test_no_figure_was_left_out() -> None:
+    for document in DOCUMENTS:
+        assert "@" not in re.sub(r"`[^`]*`", "", document.read_text(encoding="utf-8"))
