@@ -383,6 +383,30 @@ def test_a_question_asked_over_an_answer_gets_its_own_response() -> None:
     assert seen(talk.events)["duplex-2"] == "hi you"
 
 
+def test_unseen_words_of_an_earlier_slice_are_cut_as_well() -> None:
+    # Enter begins the answer at 1.5; at 2.0 the grid asks for ten more words, which queue behind the first ten
+    talk = explaining(slicing=TWO_SECONDS).play([(1.4, UserText("tell me.")), (1.5, Enter())], patience=0.6)
+    talk.until(2.55).hear(UserText("stop.")).hear(Enter()).until(30)
+    assert seen(talk.events) == {"duplex-1": "w0 w1 w2 w3 w4 w5"}
+    assert said_by_model(talk) == "w0 w1 w2 w3 w4 w5"
+
+
+@pytest.mark.parametrize("answer", ["hi you", LONG[: LONG.index(" w10")]], ids=["ended", "full slice"])
+def test_an_answer_is_not_done_before_its_last_word_was_shown(answer: str) -> None:
+    words = Words()
+    talk = duplex_talk(answering({"hello": answer}, words), words, slicing=TWO_SECONDS)
+    talk.play([(1.8, UserText("hello.")), (1.9, Enter())]).until(10)
+    (done,) = talk.of(ResponseDone)
+    assert done.at >= talk.of(Delta)[-1].at
+
+
+def test_enter_taken_back_while_the_model_speaks_does_not_make_it_run_ahead() -> None:
+    talk = explaining().play([*keys("tell me.", seconds=0.0), (0.9, UserText("no")), (1.0, Enter()), (1.0, Edit(2))])
+    times = [d.at for d in talk.of(Delta)]
+    asked = [at for at, _ in talk.requests]
+    assert times[-1] - asked[-1] <= 2.0
+
+
 def test_an_answer_cut_before_its_first_word_was_seen_leaves_only_silence() -> None:
     words = Words()
     conversation = DuplexConversation(EMBEDDED, words)
@@ -433,15 +457,30 @@ def test_enter_seals_even_if_the_model_says_nothing() -> None:
 
 def test_an_hour_of_talk_stays_bounded_and_begins_at_a_pair() -> None:
     words = Words()
-    talk = duplex_talk(endless(words), words, slicing=TWO_SECONDS)
-    for at in range(3, 3600, 7):
-        talk.until(at).hear(UserText("go on and on. "))
+    talk = duplex_talk(answering({"go on": LONG}, words), words, slicing=TWO_SECONDS)
+    for at in range(3, 3600, 9):
+        talk.until(at).hear(UserText("please go on. " if at % 4 else "that is enough now. "))
     talk.until(3600)
     assert len(talk.of(Slice)) == 1800
     assert max(map(len, talk.streams)) <= 500
     assert all(s[: 1 + len(EMBEDDED.user_marker)] == [EMBEDDED.bos, *EMBEDDED.user_marker] for s in talk.streams)
     assert talk.pairs  # whole pairs behind it
     assert sum(len(r.ids) for _, r in talk.requests) < 40 * 1800  # re-encoded rarely
+
+
+def test_the_work_for_a_token_does_not_grow_with_the_answer() -> None:
+    class Counting(Words):
+        longest = 0
+
+        def decode(self, ids: Sequence[int]) -> str:
+            self.longest = max(self.longest, len(ids))
+            return super().decode(ids)
+
+    words = Counting()
+    talk = duplex_talk(endless(words), words)
+    talk.play([(0.0, UserText("hello."))], patience=400)
+    assert len(talk.of(Delta)) > 1500
+    assert words.longest <= 500
 
 
 def test_the_stream_begins_anew_with_its_newest_words() -> None:

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import os
 import random
+import shutil
 import statistics
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +25,28 @@ import torch
 
 from duplex_runtime.alignment.corpus import load
 from duplex_runtime.engine.requests import Engine, Sampling, SliceRequest
+from duplex_runtime.errors import DuplexError
 from duplex_runtime.models.load import load_model
 
 
 def run(what: str, model: str) -> int:
-    """Run one benchmark, or all."""
+    """Run one benchmark, or all. In `all` a row that cannot be measured is null, and `notes` says why."""
+    benchmarks: dict[str, Callable[[str], dict[str, Any]]] = {
+        "slice": slice_cost,
+        "reaction": reaction,
+        "screen": screen_reaction,
+    }
     result: dict[str, Any] = {}
-    if what in ("slice", "all"):
-        result |= slice_cost(model)
-    if what in ("reaction", "all"):
-        result |= reaction(model)
-    print(json.dumps(result))
+    notes: list[str] = []
+    for name in benchmarks if what == "all" else [what]:
+        try:
+            result |= benchmarks[name](model)
+        except DuplexError as error:
+            if what != "all":
+                raise
+            result[name] = None
+            notes.append(f"{name}: {error}")
+    print(json.dumps(result | {"notes": notes}))
     return 0
 
 
@@ -76,42 +92,99 @@ def slice_cost(name: str, slices: int = 100) -> dict[str, float]:
 
 def reaction(name: str, sentences: int = 30) -> dict[str, float]:
     """Seconds from the last key of a sentence to the first word of the answer, over a real server."""
+    with _server(name) as port:
+        times = asyncio.run(_type_sentences(port, _questions(sentences)))
+    return _report_reaction("reaction", times, sentences)
+
+
+def screen_reaction(name: str, sentences: int = 20) -> dict[str, float]:
+    """Seconds from the last key of a sentence to the first word of the answer drawn by a real Chromium."""
+    try:
+        from playwright.sync_api import TimeoutError as PlaywrightTimeout
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        raise DuplexError("no_browser", 'needs the dev extra: pip install -e ".[dev]"') from None
+    path = os.environ.get("DUPLEX_CHROMIUM") or next(
+        (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None
+    )
+    times = []
+    with _server(name) as port, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        page.add_init_script(_PROBE)
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.locator("#duplex-arena textarea").click()
+        for question in _questions(sentences):
+            page.evaluate("window.probe.begin()")
+            page.keyboard.type(question, delay=60)
+            try:
+                page.wait_for_function("window.probe.word !== null", timeout=8000)
+                times.append(page.evaluate("(window.probe.word - window.probe.key) / 1000"))
+            except PlaywrightTimeout:
+                continue
+            page.wait_for_function("!document.querySelector('.da-panel-duplex.da-speaking')", timeout=60_000)
+        browser.close()
+    return _report_reaction("screen", times, sentences)
+
+
+#: Runs in the page: when was the last key pressed, when was the next word of the left answer painted?
+_PROBE = """
+window.probe = { key: 0, word: null, begin() { this.word = null; this.key = Infinity; } };
+addEventListener("keydown", () => { window.probe.key = performance.now(); }, true);
+addEventListener("DOMContentLoaded", () => new MutationObserver((changes) => {
+  for (const change of changes) for (const node of change.addedNodes) {
+    if (node.nodeType === 1 && node.classList.contains("da-word") && node.closest(".da-panel-duplex"))
+      requestAnimationFrame(() => { window.probe.word ??= performance.now(); });
+  }
+}).observe(document.body, { childList: true, subtree: true }));
+"""
+
+
+@contextmanager
+def _server(name: str) -> Iterator[int]:
+    """A real server with an empty data folder; gives its port."""
     from webapp.app import create_app
     from webapp.serve import bind, server
     from webapp.settings import Settings
 
     with tempfile.TemporaryDirectory() as folder:
         listener = bind("127.0.0.1", 0)
-        app = create_app(Settings(model=name, data=Path(folder)))
-        running = server(app)
+        running = server(create_app(Settings(model=name, data=Path(folder))))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
-            times = asyncio.run(_type_sentences(listener.getsockname()[1], sentences))
+            yield listener.getsockname()[1]
         finally:
             running.should_exit = True
             thread.join()
+
+
+def _questions(count: int) -> list[str]:
+    rng = random.Random(0)
+    asks = [ask for fact in load().facts for ask in fact.asks(held_out=True) if ask.endswith("?")]
+    return [rng.choice(asks) for _ in range(count)]
+
+
+def _report_reaction(name: str, times: list[float], asked: int) -> dict[str, float]:
     figures = {
-        "reaction_s_p50": statistics.median(times),
-        "reaction_s_p95": _quantile(times, 0.95),
-        "answered": len(times) / sentences,
+        f"{name}_s_p50": statistics.median(times) if times else math.nan,
+        f"{name}_s_p95": _quantile(times, 0.95) if times else math.nan,
+        f"{name}_answered": len(times) / asked,
     }
-    print(f"last key → first word, adaptive slices, {sentences} sentences typed at 60 ms a key")
+    print(f"{name}: last key → first word, adaptive slices, {asked} sentences typed at 60 ms a key")
     for key, value in figures.items():
         print(f"  {key:26} {value:8.3f}")
     return {key: round(value, 4) for key, value in figures.items()}
 
 
-async def _type_sentences(port: int, count: int) -> list[float]:
+async def _type_sentences(port: int, questions: Sequence[str]) -> list[float]:
     from websockets.asyncio.client import connect
 
-    rng = random.Random(0)
-    asks = [ask for fact in load().facts for ask in fact.asks(held_out=True) if ask.endswith("?")]
     times = []
     async with connect(f"ws://127.0.0.1:{port}/v1/realtime") as socket:
         await socket.send(json.dumps({"type": "session.update", "session": {"slice_seconds": "adaptive"}}))
-        for _ in range(count):
-            for key in rng.choice(asks):
+        for question in questions:
+            for key in question:
                 await socket.send(json.dumps({"type": "duplex.input.edit", "delete": 0, "insert": key}))
                 typed = time.perf_counter()
                 await asyncio.sleep(0.06)

@@ -114,8 +114,8 @@ def parser() -> argparse.ArgumentParser:
     bench = command("bench", _bench, "Measure on this machine; the last line is JSON.")
     bench.add_argument(
         "what",
-        choices=("slice", "reaction", "all"),
-        help="slice: cost of one slice; reaction: last key to first word over a real server",
+        choices=("slice", "reaction", "screen", "all"),
+        help="slice: cost of a slice; reaction: last key to first word at a client; screen: the same in a browser",
     )
     model(bench)
     return top

@@ -1,0 +1,142 @@
+"""What a person would notice of a model that waits for its turn."""
+
+import itertools
+
+import pytest
+from fakes import Bytes, Talk, Words, answering, keys, silent, turns_talk
+
+from duplex_runtime.baseline import MAX_ANSWER
+from duplex_runtime.duplex import MAX_TYPED, Memory
+from duplex_runtime.errors import BadInput
+from duplex_runtime.events import (
+    Cut,
+    Deaf,
+    Delta,
+    Edit,
+    Enter,
+    Reaction,
+    ResponseCreated,
+    ResponseDone,
+    Slice,
+    UserText,
+    Yield,
+)
+from duplex_runtime.layout import EMBEDDED
+
+LONG = " ".join(f"w{i}" for i in range(25))
+
+
+def talking(**options: object) -> Talk:
+    words = Words()
+    return turns_talk(answering({"tell me": LONG, "hello": "hi you"}, words), words, **options)
+
+
+def test_it_answers_on_enter_and_never_before() -> None:
+    talk = talking().play([*keys("hello. "), (30.0, Enter())])
+    assert [at for at, _ in talk.requests] == [30.0]
+    assert talk.pairs == [("hello.", "hi you")]
+
+
+def test_without_enter_it_waits_for_ever() -> None:
+    talk = talking().play(keys("hello. "), patience=10_000)
+    assert talk.requests == []
+    assert talk.conversation.quiet
+
+
+def test_enter_with_nothing_typed_is_no_turn() -> None:
+    talk = talking().play([(0.1, Enter()), (0.2, UserText("  ")), (0.3, Enter())])
+    assert talk.requests == []
+
+
+def test_what_was_deleted_before_enter_was_never_said() -> None:
+    script = [(0.0, UserText("tell me")), (0.1, Edit(7)), (0.2, UserText("hello")), (0.3, Enter())]
+    assert talking().play(script).pairs == [("hello", "hi you")]
+
+
+def test_what_is_typed_while_it_speaks_is_not_heard() -> None:
+    talk = talking().play([(0.0, UserText("tell me")), (0.1, Enter()), (2.0, UserText("stop\x00!")), (2.1, Enter())])
+    assert talk.pairs == [("tell me", LONG)]
+    assert [(d.at, d.text) for d in talk.of(Deaf)] == [(2.0, "stop!")]
+    assert talk.of(Cut) == talk.of(Yield) == []
+    assert talk.shown == LONG
+
+
+def test_an_edit_while_it_speaks_is_lost_too() -> None:
+    talk = talking().play([(0.0, UserText("tell me")), (0.1, Enter()), (2.0, Edit(3))])
+    assert talk.pairs == [("tell me", LONG)]
+    assert talk.of(Deaf) == []
+
+
+def test_it_hears_again_once_its_last_word_was_shown() -> None:
+    talk = talking().play([(0.0, UserText("hello")), (0.1, Enter()), (0.51, UserText("tell me")), (0.6, Enter())])
+    assert talk.pairs == [("hello", "hi you"), ("tell me", LONG)]
+    assert [r.response_id for r in talk.of(ResponseCreated)] == ["turns-1", "turns-2"]
+
+
+def test_in_pause_mode_silence_ends_a_turn() -> None:
+    talk = talking(pause_seconds=1.5).play(keys("hello", seconds=0.1))
+    assert [at for at, _ in talk.requests] == [pytest.approx(0.4 + 1.5)]
+
+
+def test_in_pause_mode_enter_still_ends_a_turn_at_once() -> None:
+    talk = talking(pause_seconds=1.5).play([(0.0, UserText("hello")), (0.2, Enter())])
+    assert [at for at, _ in talk.requests] == [0.2]
+
+
+def test_words_appear_at_the_pace_of_the_other_system() -> None:
+    talk = talking().play([(0.0, UserText("tell me")), (0.1, Enter())])
+    times = [d.at for d in talk.of(Delta)]
+    assert times[0] == 0.1
+    assert [b - a for a, b in itertools.pairwise(times)] == [pytest.approx(0.2)] * 24
+    assert [d.at for d in talk.of(ResponseDone)] == [pytest.approx(0.1 + 25 * 0.2)]
+
+
+def test_its_answer_is_drawn_in_chunks_as_long_as_slices() -> None:
+    talk = talking().play([(0.0, UserText("tell me")), (0.1, Enter())])
+    slices = talk.of(Slice)
+    assert [s.user for s in slices] == ["tell me", "", ""]
+    assert all(s.p_idle is None and not s.idle for s in slices)
+    assert [sum(d.slice == s.index for d in talk.of(Delta)) for s in slices] == [10, 10, 5]
+
+
+def test_the_reaction_is_measured_from_enter() -> None:
+    (reaction,) = talking().play([(0.0, UserText("hello")), (0.4, Enter())]).of(Reaction)
+    assert (reaction.from_, reaction.to) == (0.4, 0.4)
+
+
+def test_it_may_not_choose_silence() -> None:
+    talk = turns_talk(silent, Words()).play([(0.0, UserText("hm")), (0.1, Enter())])
+    assert not talk.requests[0][1].gate
+    assert talk.conversation.quiet
+
+
+def test_the_oldest_whole_turns_are_forgotten() -> None:
+    talk = talking(memory=Memory(limit=300, keep=100))
+    for i in range(20):
+        at = 10.0 * i
+        talk.play([(at, UserText(f"number {i} hello")), (at + 0.1, Enter())])
+    people = [p for p, _ in talk.pairs]
+    assert people[-1] == "number 19 hello"
+    assert 2 <= len(people) < 20
+    assert people == [f"number {i} hello" for i in range(20 - len(people), 20)]
+    assert all(r.truncate_to + len(r.ids) + MAX_ANSWER <= 300 for _, r in talk.requests)
+
+
+def test_nothing_is_encoded_twice() -> None:
+    talk = talking()
+    talk.play([(0.0, UserText("tell me")), (0.1, Enter()), (9.0, UserText("hello")), (9.1, Enter())])
+    second = talk.requests[1][1]
+    assert len(second.ids) == 1 + 1 + 1 + 1  # </s>, the marker, one word, the marker
+
+
+def test_an_enormous_message_fits_all_the_same() -> None:
+    talk = turns_talk(silent, Bytes()).play([(0.0, UserText("x" * MAX_TYPED)), (0.1, Enter())])
+    request = talk.requests[0][1]
+    assert len(request.ids) + request.max_new_tokens <= 500
+    assert request.ids[0] == EMBEDDED.bos
+
+
+def test_more_than_twenty_thousand_characters_are_refused() -> None:
+    talk = talking().hear(UserText("x" * MAX_TYPED))
+    with pytest.raises(BadInput, match="at most 20000 characters"):
+        talk.hear(UserText("x"))
