@@ -82,16 +82,28 @@ class Spoken:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
         self._ids: list[int] = []
-        self._text = ""
+        self._start = 0  # decoding begins here: a few tokens of context are enough for spaces and characters
+        self._text = ""  # of the ids from `_start` on, as far as told
 
     def push(self, token: int) -> str:
         """The text that `token` adds."""
         self._ids.append(token)
-        text = self._vocabulary.decode(self._ids)
+        text = self._vocabulary.decode(self._ids[self._start :])
         if text.endswith("\ufffd"):
             return ""
         delta, self._text = text[len(self._text) :], text
+        if len(self._ids) - self._start > 16:
+            self._begin_near_end()
         return delta
+
+    def forget(self, tokens: int) -> None:
+        """The last `tokens` were never said."""
+        del self._ids[len(self._ids) - tokens :]
+        self._begin_near_end()
+
+    def _begin_near_end(self) -> None:
+        self._start = max(0, len(self._ids) - 8)
+        self._text = self._vocabulary.decode(self._ids[self._start :]).rstrip("\ufffd")
 
 
 class DuplexConversation:
@@ -121,6 +133,7 @@ class DuplexConversation:
         self._typed = ""  # characters in no slice yet
         self._last_key_at = 0.0
         self._opened_at = 0.0
+        self._unsealed = 0  # characters in slices that the model has not reacted to
         self._enter = False
         self._boundary = self.slicing.period_seconds  # of a fixed slice
         self._awake = not self.slicing.adaptive  # is there something to decide even if nobody speaks?
@@ -139,7 +152,7 @@ class DuplexConversation:
 
     def hear(self, event: Input, at: float) -> None:
         """Take in what the person did; raises BadInput if it is more than a conversation holds."""
-        if isinstance(event, UserText) and len(self._typed) + len(event.text) > MAX_TYPED:
+        if isinstance(event, UserText) and self._held() + len(event.text) > MAX_TYPED:
             raise BadInput(f"expected at most {MAX_TYPED} characters of unanswered text, got {len(event.text)} more")
         if self._in_engine:  # the stream must not change under the engine
             self._waiting.append((event, at))
@@ -147,8 +160,8 @@ class DuplexConversation:
         match event:
             case UserText(text):
                 text = clean(text)
-                if text and not self._typed:
-                    self._opened_at = max(at, self._opened_at) if self.slicing.adaptive else self._opened_at
+                if self.slicing.adaptive and text.strip() and not self._typed.strip():
+                    self._opened_at = max(at, self._opened_at)
                 self._typed += text
             case Edit(delete):
                 self._delete(delete)
@@ -156,11 +169,16 @@ class DuplexConversation:
                 self._enter = bool(self._typed.strip()) or self._unanswered()
         self._last_key_at = at
 
+    def _held(self) -> int:
+        """Characters in no slice yet."""
+        return len(self._typed) + sum(len(e.text) for e, _ in self._waiting if isinstance(e, UserText))
+
     def _delete(self, count: int) -> None:
         # what was typed and taken back was never said: rewind past slices that the model only listened to
         while count > len(self._typed) and self.units and not self.units[-1].sealed:
             unit = self.units.pop()
             self._typed = unit.raw + self._typed
+            self._unsealed -= len(unit.raw)
             self._rewind(unit.start)
         self._typed = self._typed[: max(0, len(self._typed) - count)]
 
@@ -212,20 +230,23 @@ class DuplexConversation:
         take = len(self._typed) if paused or delimited(self._typed) else whole_words(self._typed)
         raw, self._typed = self._typed[:take], self._typed[take:]
         entered, self._enter = self._enter, False
-        if not self.slicing.adaptive and due_at == self._boundary:
-            self._next_boundary(now)
+        if not self.slicing.adaptive:
+            self._next_boundary(now, entered)
         if not raw.strip():
             raw, self._typed = "", raw + self._typed
-        if not (raw or entered or self._awake or self._speech):
+        speech = self._speech
+        if speech and not raw and speech.heard(now) < len(speech.tokens):
+            return None  # it is still saying what it has
+        if not (raw or entered or self._awake or speech):
             if not self.slicing.adaptive:  # the stream has not changed: neither has the model's decision
                 self._emit_slice(now, "", True, self._p_idle)
             self._opened_at = now
             return None
         return self._request(raw, now, paused, entered)
 
-    def _next_boundary(self, now: float) -> None:
+    def _next_boundary(self, now: float, entered: bool) -> None:
         period = self.slicing.period_seconds
-        self._boundary += period
+        self._boundary = (now if entered else self._boundary) + period  # Enter begins a slice
         if self._boundary <= now:  # far behind: one longer slice instead of many late ones
             self._boundary = (math.floor(now / period) + 1) * period
 
@@ -271,6 +292,7 @@ class DuplexConversation:
         unit = Unit(start, len(self.stream), piece, self._index, self._opened_at, now, sealed=not piece)
         self.units.append(unit)
         self._deciding.append(unit)
+        self._unsealed += len(piece)
         self._index += 1
         self._opened_at = now
 
@@ -292,14 +314,13 @@ class DuplexConversation:
         speech = self._speech
         if not speech or (heard := speech.heard(now)) == len(speech.tokens):
             return
-        unheard = "".join(speech.texts[heard:])
-        # the stream ends in these tokens and </s>
-        self._rewind(len(self.stream) - 1 - (len(speech.tokens) - heard))
+        unheard, unseen = "".join(speech.texts[heard:]), len(speech.tokens) - heard
+        self._rewind(len(self.stream) - 1 - unseen)  # the stream ends in these tokens and </s>
         self.stream += [self.layout.eos] if heard else self.layout.close(())
         for values in (speech.tokens, speech.shown_at, speech.texts):
             del values[heard:]
         speech.finished = False
-        self._spoken = Spoken(self.vocabulary)
+        self._spoken.forget(unseen)
         self._free_at = now
         self._events.append(Cut(self.system, speech.response_id, speech.slice, now, unheard))
 
@@ -341,17 +362,17 @@ class DuplexConversation:
             self._responses += 1
             self._speech = Speech(f"{self.system}-{self._responses}", index)
             self._events.append(ResponseCreated(self.system, self._speech.response_id, at))
-            if any(not u.sealed for u in self.units):
+            if self._unsealed:
                 self._events.append(Reaction(self.system, self._last_key_at, at))
             self._spoken = Spoken(self.vocabulary)
         self._seal()
 
     def _seal(self) -> None:
-        open_units = [u for u in self.units if not u.sealed]
-        for unit in open_units:
+        for unit in self.units:
             unit.sealed = True
-        if characters := sum(len(u.raw) for u in open_units):
-            self._events.append(Sealed(self.system, characters))
+        if self._unsealed:
+            self._events.append(Sealed(self.system, self._unsealed))
+        self._unsealed = 0
 
     def _say(self, token: int, at: float) -> None:
         speech = self._speech

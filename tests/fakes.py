@@ -155,11 +155,11 @@ class _Slot:
 class FakeEngine:
     """The `Engine` protocol: keeps what it was given and asks `reply` what to say.
 
-    p(idle) is 0.9 where the reply is silence, 0.1 where it is not.
+    p(idle) is 0.9 where the reply is silence, 0.1 where it is not. `forced`: what it says where it may not be silent.
     """
 
-    def __init__(self, reply: Reply = silent, eos: int = EMBEDDED.eos, slots: int = 64) -> None:
-        self.reply, self.eos, self.slots = reply, eos, slots
+    def __init__(self, reply: Reply = silent, slots: int = 64, forced: int = 100) -> None:
+        self.reply, self.slots, self.forced = reply, slots, forced
         self.requests: list[SliceRequest] = []
         self.steps = 0
         self._rows: dict[int, _Slot] = {}
@@ -211,7 +211,7 @@ class FakeEngine:
             if request.max_new_tokens == 0 or (request.gate and not row.words):
                 row.request = None
                 return Output(slot, None, True, len(row.cached), p_idle=p_idle)
-            row.words = row.words or [self.eos]
+            row.words = row.words or [self.forced]
             left = request.max_new_tokens
         else:
             row.cached.append(row.words.pop(0))
@@ -291,14 +291,14 @@ class Talk:
 
 def duplex_talk(reply: Reply, vocabulary: Vocabulary, layout: Layout = EMBEDDED, **options: Any) -> Talk:
     """A duplex conversation that has not begun; `options` are those of `DuplexConversation`."""
-    engine = FakeEngine(reply, layout.eos)
+    engine = FakeEngine(reply)
     conversation = DuplexConversation(layout, vocabulary, **options)
     return Talk(conversation, engine, SimulatedClock(), Loop(engine))
 
 
 def turns_talk(reply: Reply, vocabulary: Vocabulary, layout: Layout = EMBEDDED, **options: Any) -> Talk:
     """A turn-based conversation that has not begun; `options` are those of `TurnConversation`."""
-    engine = FakeEngine(reply, layout.eos)
+    engine = FakeEngine(reply)
     conversation = TurnConversation(layout, vocabulary, **options)
     return Talk(conversation, engine, SimulatedClock(), Loop(engine))
 

@@ -401,10 +401,13 @@ def test_an_answer_is_not_done_before_its_last_word_was_shown(answer: str) -> No
 
 
 def test_enter_taken_back_while_the_model_speaks_does_not_make_it_run_ahead() -> None:
-    talk = explaining().play([*keys("tell me.", seconds=0.0), (0.9, UserText("no")), (1.0, Enter()), (1.0, Edit(2))])
-    times = [d.at for d in talk.of(Delta)]
-    asked = [at for at, _ in talk.requests]
-    assert times[-1] - asked[-1] <= 2.0
+    talk = explaining().play(keys("tell me.", seconds=0.0), patience=0.5)
+    talk.hear(UserText("no")).hear(Enter()).hear(Edit(2)).until(30)
+    for asked, _ in talk.requests:
+        shown = [d.at for d in talk.of(Delta) if d.at > asked]
+        assert len(shown) == len({round(at, 3) for at in shown})
+    ahead = [d.at - talk.of(Slice)[d.slice].at for d in talk.of(Delta)]
+    assert max(ahead) <= 2.0
 
 
 def test_an_answer_cut_before_its_first_word_was_seen_leaves_only_silence() -> None:
@@ -463,7 +466,9 @@ def test_an_hour_of_talk_stays_bounded_and_begins_at_a_pair() -> None:
     talk.until(3600)
     assert len(talk.of(Slice)) == 1800
     assert max(map(len, talk.streams)) <= 500
-    assert all(s[: 1 + len(EMBEDDED.user_marker)] == [EMBEDDED.bos, *EMBEDDED.user_marker] for s in talk.streams)
+    spoken = [s for s in talk.streams if len(s) > 1]
+    assert len(spoken) > 600
+    assert all(s[:2] == [EMBEDDED.bos, *EMBEDDED.user_marker] for s in spoken)
     assert talk.pairs  # whole pairs behind it
     assert sum(len(r.ids) for _, r in talk.requests) < 40 * 1800  # re-encoded rarely
 

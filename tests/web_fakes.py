@@ -14,6 +14,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,10 @@ def save_tiny_model(folder: Path, seed: int = 0) -> Path:
     """A model folder as `duplex train` makes it, with random weights: loaded the real way, in milliseconds."""
     import torch
     from transformers import GraniteConfig, GraniteForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
+    folder.mkdir(exist_ok=True)
     shutil.copy(EMBEDDED_FOLDER / "tokenizer.json", folder / "tokenizer.json")
     from duplex_runtime.models.vocabulary import TokenizerFile
 
@@ -149,7 +153,9 @@ class Client:
     """One WebSocket client; every event that it received is in `events`."""
 
     def __init__(self, url: str) -> None:
-        self.socket = connect(url, proxy=None, max_size=None, open_timeout=PATIENCE, close_timeout=PATIENCE)
+        self._open = ExitStack()
+        options: dict[str, Any] = {"open_timeout": PATIENCE, "close_timeout": PATIENCE}
+        self.socket = self._open.enter_context(connect(url, proxy=None, max_size=None, **options))
         self.events: list[dict[str, Any]] = []
 
     def send(self, event: Any) -> None:
@@ -198,7 +204,7 @@ class Client:
             return closed.rcvd.code if closed.rcvd else None
 
     def close(self) -> None:
-        self.socket.close()
+        self._open.close()
 
     def __enter__(self) -> Client:
         return self

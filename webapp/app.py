@@ -53,7 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
                 raise BadInput(f"a rating has at most {MAX_RATING_BYTES} bytes, this one {len(body)}")
             try:
                 value = json.loads(body)
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise BadInput("expected a JSON object") from None
             number = store.add_rating(Rating.parse(session, value))
         except DuplexError as error:

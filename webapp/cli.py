@@ -17,8 +17,8 @@ from webapp.settings import Settings
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status. Errors are one line on standard error, status 2."""
-    arguments = parser().parse_args(argv)
     try:
+        arguments = parser().parse_args(argv)
         return int(arguments.run(arguments))
     except DuplexError as error:
         print(f"duplex: {error}", file=sys.stderr)

@@ -27,7 +27,7 @@ def play(
     script_name: str, model_name: str, system: str, slice_seconds: str, real: bool, seed: int, record: Path | None
 ) -> int:
     """Events as JSON lines on standard output."""
-    source: Any = sys.stdin.read().splitlines() if script_name == "-" else Path(script_name)
+    source: Any = sys.stdin.buffer if script_name == "-" else Path(script_name)
     script = read_script(source)
     slicing = Slicing.parse(slice_seconds)
     torch.set_num_threads(1)

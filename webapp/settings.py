@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from duplex_runtime.errors import BadInput
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -21,11 +23,14 @@ class Settings:
 
     @staticmethod
     def from_environment() -> Settings:
-        """Defaults, with DUPLEX_MODEL, DUPLEX_DATA, DUPLEX_HOST and PORT in their place where set."""
+        """Defaults, with DUPLEX_MODEL, DUPLEX_DATA, DUPLEX_HOST and PORT in their place where set; raises BadInput."""
         get = os.environ.get
+        port = get("PORT", str(Settings.port))
+        if not port.isdecimal():
+            raise BadInput(f"PORT: expected a number in the environment, got {port!r}")
         return Settings(
             model=get("DUPLEX_MODEL", Settings.model),
             data=Path(get("DUPLEX_DATA", str(Settings.data))),
             host=get("DUPLEX_HOST", Settings.host),
-            port=int(get("PORT", str(Settings.port))),
+            port=int(port),
         )

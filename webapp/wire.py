@@ -41,49 +41,55 @@ def parse(text: str) -> SessionUpdate | Typed:
     except (ValueError, RecursionError):
         raise BadInput(f"expected a JSON object, got {text[:40]!r}") from None
     if not isinstance(event, dict) or not isinstance(event.get("type"), str):
-        raise BadInput('expected a JSON object with a "type", one of ' + ", ".join(CLIENT_EVENTS))
+        raise BadInput(f'expected a JSON object with a "type", one of {", ".join(CLIENT_EVENTS)}, got {text[:40]!r}')
     match event["type"]:
         case "session.update":
-            return _session(event)
+            return _session(event, text[:80])
         case "duplex.input.edit":
-            return _edit(event)
+            return _edit(event, text[:80])
         case "duplex.input.enter":
             return Typed((Enter(),))
         case "conversation.item.create":
-            return Typed((UserText(_message(event)), Enter()))
+            return Typed((UserText(_message(event, text[:80])), Enter()))
         case other:
             raise BadInput(f"unknown event type {other[:60]!r}: expected one of " + ", ".join(CLIENT_EVENTS))
 
 
-def _session(event: dict[str, Any]) -> SessionUpdate:
+def _session(event: dict[str, Any], got: str) -> SessionUpdate:
     session = event.get("session")
     seconds = session.get("slice_seconds", "adaptive") if isinstance(session, dict) else None
     if seconds != "adaptive" and (isinstance(seconds, bool) or not isinstance(seconds, int | float)):
-        raise BadInput('session.update: expected {"session": {"slice_seconds": "adaptive" or a number}}')
+        raise BadInput(f'session.update: expected {{"session": {{"slice_seconds": "adaptive" or a number}}}}, got {got!r}')
     return SessionUpdate(Slicing.parse(seconds), seconds)
 
 
-def _edit(event: dict[str, Any]) -> Typed:
+def _edit(event: dict[str, Any], got: str) -> Typed:
     delete, insert = event.get("delete"), event.get("insert")
     if isinstance(delete, bool) or not isinstance(delete, int) or delete < 0 or not isinstance(insert, str):
-        raise BadInput('duplex.input.edit: expected "delete" (characters, 0 or more) and "insert" (text)')
+        raise BadInput(f'duplex.input.edit: expected "delete" (characters, 0 or more) and "insert" (text), got {got!r}')
     inputs: list[Input] = []
     if delete:
         inputs.append(Edit(delete))
-    if insert:
-        inputs.append(UserText(insert))
+    if text := _whole(insert):
+        inputs.append(UserText(text))
     return Typed(tuple(inputs))
 
 
-def _message(event: dict[str, Any]) -> str:
+def _message(event: dict[str, Any], got: str) -> str:
     item = event.get("item")
     content = item.get("content") if isinstance(item, dict) else None
     if isinstance(content, list):
         parts = [c for c in content if isinstance(c, dict) and c.get("type") == "input_text"]
         texts = [c["text"] for c in parts if isinstance(c.get("text"), str)]
         if texts and len(texts) == len(parts):
-            return " ".join(texts)
-    raise BadInput('conversation.item.create: expected {"item": {"content": [{"type": "input_text", "text": …}]}}')
+            return _whole(" ".join(texts))
+    expected = '{"item": {"content": [{"type": "input_text", "text": …}]}}'
+    raise BadInput(f"conversation.item.create: expected {expected}, got {got!r}")
+
+
+def _whole(text: str) -> str:
+    """Without lone surrogates: a recording cannot hold them, and its replay would differ."""
+    return text.encode("utf-8", "ignore").decode()
 
 
 def error_event(error: DuplexError) -> dict[str, Any]:

@@ -47,6 +47,8 @@ class Worker:
                     return
                 notes, self._notes = self._notes, []
             for note, future in notes:
+                if not future.set_running_or_notify_cancel():  # whoever asked has left
+                    continue
                 try:
                     future.set_result(note())
                 except Exception as error:  # belongs to whoever asked

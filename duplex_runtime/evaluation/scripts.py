@@ -175,6 +175,7 @@ class Played:
     words: list[Word]
     watch: Watch
     limits: Limits
+    inputs: Sequence[tuple[float, Input]]
     play_until: Callable[[float], Watch]
 
     def old(self, start: float) -> list[Word]:
@@ -217,12 +218,14 @@ def _yields(c: Check, played: Played) -> tuple[bool, str]:
 
 
 def _goes_on(c: Check, played: Played) -> tuple[bool, str]:
-    """The same answer goes on behind the slice that took in the backchannel, within one slice."""
+    """The same answer goes on behind the last slice of the backchannel, within one slice."""
     if not (old := played.old(c.start)) or old[-1].at <= c.end:
         return False, "it was not speaking"
-    slice_ = next((s for s in played.watch.slices if s.user and s.at >= c.end), None)
-    if slice_ is None:
+    next_key = next((at for at, _ in played.inputs if at > c.end), math.inf)
+    took = [s for s in played.watch.slices if s.user and c.end <= s.at < next_key]
+    if not took:
         return False, "it did not hear"
+    slice_ = took[-1]
     for delta in played.watch.deltas:
         behind = delta.slice >= slice_.index and delta.response_id == old[0].response_id
         if behind and delta.at <= slice_.at + played.limits.slice:
@@ -334,12 +337,15 @@ def _row(model: LoadedModel, slicing: Slicing, path: Path, script: Script, check
         return watches[until]
 
     watch = play_until(math.inf)
-    played = Played(watch.words, watch, Limits.of(slicing), play_until)
+    played = Played(watch.words, watch, Limits.of(slicing), script.inputs, play_until)
     return Row(path.stem, str(script.about.get("kind", "")), [check(c, played) for c in checks])
 
 
 def run(model: str = "embedded", slice_seconds: str = "adaptive", seed: int = 0, folder: Path = FOLDER) -> int:
     """`duplex eval scripts`: print the table, then one line of JSON."""
+    import torch
+
+    torch.set_num_threads(1)  # slices are too small to be split
     slicing = Slicing.parse(slice_seconds)
     report = score(load_model(model), slicing, folder, seed)
     print(report.table())

@@ -1,0 +1,233 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.web_fakes import save_tiny_model
+from webapp.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = ("serve", "chat", "play", "replay", "data", "train", "eval", "bench")
+TALK = """\
+{"at": 0.0, "text": "tell me "}
+{"at": 1.5, "text": "about volcanoes?"}
+{"at": 1.6, "key": "Enter"}
+{"at": 4.0, "text": "stop. "}
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_tiny_model(tmp_path_factory.mktemp("cli") / "model"))
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> str:
+    path = tmp_path / "talk.jsonl"
+    path.write_text(TALK)
+    return str(path)
+
+
+def duplex(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """The command as a person calls it."""
+    return subprocess.run(
+        [sys.executable, "-m", "webapp.cli", *arguments],
+        cwd=ROOT, capture_output=True, timeout=120, text=True, **options,
+    )  # fmt: skip
+
+
+def out(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> str:
+    assert main(arguments) == status
+    return capsys.readouterr().out
+
+
+def error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line on standard error of a command that gives up."""
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("duplex: ") and said.err.count("\n") == 1
+    assert not said.out
+    return said.err
+
+
+# — help —
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    assert all(command in said for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_and_its_options(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"usage: duplex {command}")
+    lines = said[said.index("options:") :].splitlines()[1:]
+    bare = [line for line in lines if line.startswith("  -") and "  " not in line.strip()]
+    following = [lines[lines.index(line) + 1] for line in bare if lines.index(line) + 1 < len(lines)]
+    assert all(line.startswith("      ") for line in following), "an option without a word of help"
+
+
+@pytest.mark.parametrize("arguments", [(), ("shout",), ("play",), ("play", "x", "--speed", "2"), ("eval", "nothing")])
+def test_what_is_no_command_ends_with_the_usage(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: duplex" in capsys.readouterr().err
+
+
+def test_an_environment_that_makes_no_sense_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PORT", "abc")
+    assert "PORT" in error(capsys, "data", "--rows", "1")
+
+
+# — play —
+
+
+@pytest.mark.parametrize("slices", ["adaptive", "1"])
+@pytest.mark.parametrize("system", ["duplex", "turns"])
+def test_play_prints_what_was_said_and_when(
+    system: str, slices: str, model: str, talk: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = out(capsys, "play", talk, "--model", model, "--system", system, "--slice-seconds", slices)
+    slices_said = [line for line in map(json.loads, said.splitlines()) if line["type"] == "slice"]
+    assert all({"at", "user", "model", "idle", "p_idle"} <= set(line) for line in slices_said)
+    assert "volcanoes?" in " ".join(line["user"] for line in slices_said)
+    assert any(line["model"] for line in slices_said)
+
+
+def test_the_same_seed_gives_the_same_talk_and_another_seed_another(
+    model: str, talk: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two, other = (out(capsys, "play", talk, "--model", model, "--seed", seed) for seed in ("1", "1", "2"))
+    assert one == two
+    assert one != other
+
+
+@pytest.mark.parametrize("seed", ["-1", "9" * 30])
+def test_a_seed_out_of_range_is_told_in_words(
+    seed: str, model: str, talk: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["play", talk, "--model", model, "--seed", seed]) in (0, 2)
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("bad", ['{"at": 1.0}', "junk", '{"at": -1, "text": "x"}', '{"at": 0, "key": "F1"}', "[]"])
+def test_a_bad_line_is_told_with_file_and_number(
+    bad: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "talk.jsonl"
+    path.write_text(f'{{"at": 0.0, "text": "hello "}}\n{bad}\n')
+    assert f"{path} line 2" in error(capsys, "play", str(path), "--model", model)
+
+
+def test_a_script_that_is_not_there_is_told(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "nowhere.jsonl" in error(capsys, "play", str(tmp_path / "nowhere.jsonl"), "--model", model)
+
+
+@pytest.mark.parametrize("slices", ["0", "-1", "nan", "inf", "fast", "1e9", ""])
+def test_slices_of_no_sensible_length_are_told(
+    slices: str, model: str, talk: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "adaptive" in error(capsys, "play", talk, "--model", model, f"--slice-seconds={slices}")
+
+
+def test_play_reads_standard_input(model: str, talk: str, capsys: pytest.CaptureFixture[str]) -> None:
+    piped = duplex("play", "-", "--model", model, input=TALK)
+    assert (piped.returncode, piped.stderr) == (0, "")
+    assert piped.stdout == out(capsys, "play", talk, "--model", model)
+
+
+def test_a_bad_line_of_standard_input_is_told_with_its_number(model: str) -> None:
+    piped = duplex("play", "-", "--model", model, input='{"at": 0.0, "text": "hello \u2028 "}\n\udcff\n',
+                   encoding="utf-8", errors="surrogateescape")  # fmt: skip
+    assert piped.returncode == 2
+    assert "line 2" in piped.stderr and piped.stderr.count("\n") == 1
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(model: str, talk: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "webapp.cli", "play", talk, "--model", model],
+            cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True, timeout=120,
+        )  # fmt: skip
+    finally:
+        os.close(write)
+    assert "Traceback" not in done.stderr
+
+
+# — replay —
+
+
+@pytest.mark.parametrize("system", ["duplex", "turns"])
+def test_what_play_recorded_replays_until_somebody_changes_it(
+    system: str, model: str, talk: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log.jsonl"
+    out(capsys, "play", talk, "--model", model, "--system", system, "--seed", "3", "--record", str(log))
+    assert "all the same" in out(capsys, "replay", str(log))
+    log.write_text(log.read_text().replace('"token": ', '"token": 1', 1))
+    assert "differs" in out(capsys, "replay", str(log), status=1)
+
+
+def test_a_log_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "no such log file" in error(capsys, "replay", str(tmp_path / "log.jsonl"))
+
+
+# — data —
+
+
+def rows(said: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in said.splitlines()]
+
+
+@pytest.mark.parametrize("options", [(), ("--turns",), ("--held-out",)])
+def test_data_prints_talks_cut_into_slices(options: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    said = out(capsys, "data", "--rows", "3", "--seed", "5", *options)
+    assert [row["id"] for row in rows(said)] == [0, 1, 2]
+    for row in rows(said):
+        assert [line["role"] for line in row["output"]] == ["user", "assistant"] * (len(row["output"]) // 2)
+        assert all(line["content"] for line in row["output"])
+    assert said == out(capsys, "data", "--rows", "3", "--seed", "5", *options)
+
+
+def test_more_rows_begin_with_the_same_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    few, many = (out(capsys, "data", "--rows", number) for number in ("2", "4"))
+    assert many.startswith(few)
+
+
+def test_no_rows_are_no_error_and_fewer_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert out(capsys, "data", "--rows", "0") == ""
+    assert "--rows" in error(capsys, "data", "--rows", "-1")
+
+
+# — the edges —
+
+
+def test_an_interrupted_command_ends_quietly(monkeypatch: pytest.MonkeyPatch, talk: str) -> None:
+    def interrupt(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("webapp.play.play", interrupt)
+    assert main(["play", talk]) == 130
+
+
+def test_a_model_that_is_not_there_is_told(talk: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (("play", talk), ("bench", "slice"), ("chat",)):
+        assert "no model folder" in error(capsys, *arguments, "--model", "nowhere")

@@ -1,0 +1,110 @@
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from duplex_runtime.alignment.corpus import ABOUT, FOLDER, Corpus, Exchange, load
+from duplex_runtime.alignment.noise import normal
+from duplex_runtime.errors import BadInput
+
+
+@pytest.fixture(scope="module")
+def corpus() -> Corpus:
+    return load()
+
+
+def everything(corpus: Corpus) -> list[Exchange]:
+    inner = [q for topic in corpus.topics for q in topic.inner]
+    return [*corpus.facts, *corpus.talk, *corpus.long, *inner]
+
+
+def test_there_is_much_to_talk_about(corpus: Corpus) -> None:
+    assert len(corpus.topics) >= 150
+    assert len(corpus.facts) + len(corpus.talk) >= 300
+    assert sum(len(e.wordings) for e in everything(corpus)) >= 1000
+
+
+def test_ids_are_unique(corpus: Corpus) -> None:
+    assert [k for k, n in Counter(e.id for e in everything(corpus)).items() if n > 1] == []
+
+
+def test_ids_are_lower_case_with_dashes(corpus: Corpus) -> None:
+    assert [e.id for e in everything(corpus) if set(e.id) - set("abcdefghijklmnopqrstuvwxyz0123456789-")] == []
+
+
+def test_held_out_wordings_are_never_trained(corpus: Corpus) -> None:
+    for exchange in everything(corpus):
+        trained, held = exchange.asks(held_out=False), exchange.asks(held_out=True)
+        assert trained and held, exchange.id
+        assert (*trained, *held) == exchange.wordings
+        same = {normal(w) for w in trained} & {normal(w) for w in held}
+        assert not same, f"{exchange.id}: {same}"
+
+
+def test_about_a_quarter_of_the_wordings_is_held_out(corpus: Corpus) -> None:
+    wordings = sum(len(e.wordings) for e in everything(corpus))
+    held = sum(len(e.asks(held_out=True)) for e in everything(corpus))
+    assert 0.2 <= held / wordings <= 0.3
+
+
+def test_every_shared_wording_is_trained_with_some_topic_and_held_out_with_another(corpus: Corpus) -> None:
+    head = {template.split("{name}")[0] for template in ABOUT}
+    for held_out in (False, True):
+        asked = {w for t in corpus.topics for w in t.asks(held_out)}
+        assert [h for h in head if h and not any(w.startswith(h) for w in asked)] == []
+
+
+def test_no_question_has_two_answers(corpus: Corpus) -> None:
+    answers: dict[str, set[str]] = {}
+    for exchange in everything(corpus):
+        for wording in exchange.wordings:
+            answers.setdefault(normal(wording), set()).add(exchange.id)
+    assert {w: ids for w, ids in answers.items() if len(ids) > 1} == {}
+
+
+def test_questions_are_written_with_an_end_mark(corpus: Corpus) -> None:
+    assert [w for e in everything(corpus) for w in e.wordings if w[-1] not in ".?!"] == []
+
+
+def test_answers_are_plain_ascii_and_end(corpus: Corpus) -> None:
+    for exchange in everything(corpus):
+        assert exchange.answer.isascii(), exchange.id
+        assert exchange.answer[-1] in ".?!", exchange.id
+        assert all(p == p.strip() and p for p in exchange.parts), exchange.id
+
+
+def test_explanations_are_long_enough_to_interrupt(corpus: Corpus) -> None:
+    assert [t.id for t in corpus.topics if not 4 <= len(t.parts) <= 8 or not t.inner] == []
+    assert [e.id for e in corpus.long if len(e.parts) < 4] == []
+
+
+def test_a_list_reads_as_a_sentence(corpus: Corpus) -> None:
+    for exchange in corpus.lists:
+        assert exchange.parts[-1].startswith("and "), exchange.id
+        assert all(p.endswith(",") for p in exchange.parts[:-1]), exchange.id
+
+
+def test_phrases_are_not_empty_and_not_repeated(corpus: Corpus) -> None:
+    for kind, phrases in corpus.phrases.items():
+        assert phrases, kind
+        assert len(set(phrases)) == len(phrases), kind
+        assert all(p.strip() for p in phrases), kind
+
+
+def test_a_line_that_is_not_json_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "corpus"
+    shutil.copytree(FOLDER, folder)
+    path = folder / "facts.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([lines[0], "{oops", *lines[2:]]), encoding="utf-8")
+    with pytest.raises(BadInput, match=r"facts\.jsonl line 2: expected a JSON object"):
+        load(folder)
+
+
+def test_every_file_of_the_corpus_is_read(corpus: Corpus) -> None:
+    ids = {e.id for e in everything(corpus)}
+    for path in FOLDER.glob("*.jsonl"):
+        first = json.loads(path.read_text(encoding="utf-8").splitlines()[0])
+        assert first["id"] in ids, path.name

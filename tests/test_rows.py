@@ -1,0 +1,128 @@
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import Words, pairs_of
+
+import duplex_runtime.models
+from duplex_runtime.alignment.corpus import load
+from duplex_runtime.alignment.dialogues import Source
+from duplex_runtime.alignment.rows import RowMaker, pair_ids
+from duplex_runtime.alignment.streams import Pair
+from duplex_runtime.layout import EMBEDDED, MINICPM_DUPLEX
+from duplex_runtime.models.vocabulary import TokenizerFile
+
+LENGTH = 128
+USER, MODEL = EMBEDDED.user_marker[0], EMBEDDED.model_marker[0]
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> TokenizerFile:
+    return TokenizerFile(Path(duplex_runtime.models.__file__).parent / "embedded" / "tokenizer.json")
+
+
+@pytest.fixture(scope="module")
+def source() -> Source:
+    return Source(load())
+
+
+def maker(source: Source, vocabulary: TokenizerFile, seed: int = 1, turns_share: float = 0.2) -> RowMaker:
+    return RowMaker(source, EMBEDDED, vocabulary, LENGTH, seed, turns_share)
+
+
+def halves(ids: list[int]) -> Iterator[tuple[int, int, bool]]:
+    """(position, id, does the model say it) of every id but BOS."""
+    model = False
+    for i, token in enumerate(ids[1:], 1):
+        if token == USER:
+            model = False
+        yield i, token, model
+        if token == MODEL:
+            model = True
+        elif token == EMBEDDED.eos:
+            model = False
+
+
+def test_only_what_the_model_says_is_learned() -> None:
+    words = Words()
+    ids, weights = pair_ids(EMBEDDED, words, Pair("hello there", tuple(words.encode("hi you")), 0.7))
+    assert ids == [4, *words.encode("hello there"), 5, *words.encode("hi you"), 2]
+    assert weights == [0.0, 0.0, 0.0, 0.0, 0.7, 1.0, 0.0]
+
+
+def test_the_end_is_learned_only_where_an_answer_ends() -> None:
+    words = Words()
+    said = tuple(words.encode("hi"))
+    assert pair_ids(EMBEDDED, words, Pair("hello", said, final=True))[1][-1] == 1.0
+    assert pair_ids(EMBEDDED, words, Pair("hello", said))[1][-1] == 0.0
+
+
+def test_silence_has_the_weight_of_its_decision() -> None:
+    ids, weights = pair_ids(MINICPM_DUPLEX, Words(), Pair("", (), 0.3))
+    assert ids == [95396, 4194, 95388, 122753, 95396, 10850, 95388, 122753, 2]
+    assert weights == [0.0] * 7 + [0.3, 0.0]
+
+
+def test_a_row_is_always_the_same_whatever_was_made_before(source: Source, vocabulary: TokenizerFile) -> None:
+    first, second = maker(source, vocabulary), maker(source, vocabulary)
+    second.row(9)
+    for index in (3, 0, 1):
+        for a, b in zip(first.row(index), second.row(index), strict=True):
+            assert np.array_equal(a, b)
+
+
+def test_rows_differ_by_index_and_by_seed(source: Source, vocabulary: TokenizerFile) -> None:
+    rows = [maker(source, vocabulary, seed).row(i)[0].tobytes() for seed in (1, 2) for i in range(10)]
+    assert len(set(rows)) == len(rows)
+
+
+def test_a_batch_is_its_rows(source: Source, vocabulary: TokenizerFile) -> None:
+    rows = maker(source, vocabulary)
+    ids, weights = rows.batch(2, 3)
+    assert ids.shape == weights.shape == (3, LENGTH + 1)
+    assert (ids.dtype, weights.dtype) == (np.int64, np.float32)
+    assert np.array_equal(ids[1], rows.row(7)[0])
+    assert [r[0].tobytes() for r in islice(rows, 3)] == [rows.row(i)[0].tobytes() for i in range(3)]
+
+
+@pytest.mark.parametrize("turns_share", [0.0, 1.0])
+def test_every_row_is_bos_and_pairs_with_no_weight_on_the_person(
+    source: Source, vocabulary: TokenizerFile, turns_share: float
+) -> None:
+    rows = maker(source, vocabulary, turns_share=turns_share)
+    for index in range(40):
+        ids, weights = (a.tolist() for a in rows.row(index))
+        assert len(ids) == len(weights) == LENGTH + 1
+        assert ids[:2] == [EMBEDDED.bos, USER]
+        assert weights[0] == 0.0
+        last = max(i for i, token in enumerate(ids) if token == EMBEDDED.eos)
+        assert pairs_of(ids[: last + 1], vocabulary)
+        for i, token, model in halves(ids):
+            if not model:
+                assert weights[i] == 0.0, f"{token} at {i} is the person's"
+            elif token != EMBEDDED.eos:
+                assert weights[i] > 0.0
+
+
+def test_the_end_after_a_silence_is_not_learned(source: Source, vocabulary: TokenizerFile) -> None:
+    rows = maker(source, vocabulary, turns_share=0.0)
+    for index in range(40):
+        ids, weights = (a.tolist() for a in rows.row(index))
+        ends = [i for i, t in enumerate(ids) if t == EMBEDDED.eos]
+        assert all(weights[i] == 0.0 for i in ends if ids[i - 1] == EMBEDDED.idle)
+
+
+def test_turn_based_rows_have_no_silence(source: Source, vocabulary: TokenizerFile) -> None:
+    rows = maker(source, vocabulary, turns_share=1.0)
+    assert all(EMBEDDED.idle not in rows.row(i)[0] for i in range(20))
+
+
+def test_some_rows_begin_in_the_middle_of_a_talk(source: Source, vocabulary: TokenizerFile) -> None:
+    rows = maker(source, vocabulary, turns_share=0.0)
+    first = [
+        pairs_of(ids[: ids.index(EMBEDDED.eos) + 1], vocabulary)[0]
+        for ids in (rows.row(i)[0].tolist() for i in range(80))
+    ]
+    assert 0 < sum(person == "" and bool(model) for person, model in first) < 60
