@@ -137,6 +137,7 @@ class DuplexConversation:
         self._enter = False
         self._boundary = self.slicing.period_seconds  # of a fixed slice
         self._awake = not self.slicing.adaptive  # is there something to decide even if nobody speaks?
+        self._held_back = False  # it was silent, for it was not sure; to be asked once more
         self._speech: Speech | None = None  # not None: the model has the floor
         self._spoken = Spoken(vocabulary)
         self._free_at = 0.0  # when the model may show its next token
@@ -168,6 +169,7 @@ class DuplexConversation:
             case Enter():
                 self._enter = bool(self._typed.strip()) or self._unanswered()
         self._last_key_at = at
+        self._held_back = False
 
     def _held(self) -> int:
         """Characters in no slice yet."""
@@ -180,6 +182,8 @@ class DuplexConversation:
             self._typed = unit.raw + self._typed
             self._unsealed -= len(unit.raw)
             self._rewind(unit.start)
+        # the rest was in slices that the model has forgotten already
+        self._unsealed = max(0, self._unsealed - max(0, count - len(self._typed)))
         self._typed = self._typed[: max(0, len(self._typed) - count)]
 
     def _rewind(self, length: int) -> None:
@@ -208,7 +212,8 @@ class DuplexConversation:
         if self._speech:
             times.append(self._speech_end())
         elif self._awake:
-            times.append(self._last_key_at + self.slicing.decide_seconds)
+            silence = self.slicing.patient_seconds if self._held_back else self.slicing.decide_seconds
+            times.append(self._last_key_at + silence)
         if self._typed.strip():
             times.append(self._last_key_at + self.slicing.decide_seconds)
             if self._typed[: whole_words(self._typed)].strip():
@@ -275,13 +280,18 @@ class DuplexConversation:
         if entered:
             self._seal()
         self._in_engine = True
-        self._awake = bool(self._deciding[-1].raw)
+        silent = not self._deciding[-1].raw
+        waited = now - self._last_key_at >= self.slicing.patient_seconds - 1e-9
+        sure = silent and self._speech is None and not (entered or waited)
+        self._awake = sure or not silent
+        self._held_back = sure
         self._cached = start = min(self._cached, len(self.stream) - 1)
         return SliceRequest(
             truncate_to=start,
             ids=tuple(self.stream[start:]),
             max_new_tokens=0 if forced else self.slicing.model_tokens,
             probes=tuple(u.decide - start - 1 for u in self._deciding if u.decide > start),
+            sure=sure,
         )
 
     def _lay(self, piece: str, now: float) -> None:

@@ -137,8 +137,8 @@ class Loop:
         if self.engine.busy:
             worked = True
             for output in self.engine.step():
-                session = self._sessions[output.slot]
-                self._guard(session, self._answer, session, output)
+                if answered := self._sessions.get(output.slot):  # another's failure may have removed it
+                    self._guard(answered, self._answer, answered, output)
         return worked
 
     def _submit(self, session: Session, now: float) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,7 +37,7 @@ def input_from_json(value: dict[str, Any]) -> Input:
     match value:
         case {"text": str(text)}:
             return UserText(text)
-        case {"delete": int(delete)} if delete >= 0:
+        case {"delete": int(delete)} if delete >= 0 and not isinstance(delete, bool):
             return Edit(delete)
         case {"enter": True}:
             return Enter()
@@ -69,8 +69,18 @@ class Recorder:
 
     def _write(self, kind: str, values: dict[str, Any]) -> None:
         line = {"kind": kind, "system": self._system, **values}
-        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        # half a surrogate pair cannot be written as UTF-8; as an escape it can
+        text = json.dumps(line, ensure_ascii=False)
+        self._file.write((text if text.isascii() or _writable(text) else json.dumps(line)) + "\n")
         self._file.flush()
+
+
+def _writable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,7 @@ def read_log(path: Path) -> dict[str, Log]:
     if not path.is_file():
         raise BadInput(f"{path}: no such log file")
     logs: dict[str, Log] = {}
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -121,8 +131,14 @@ class Difference:
 
 
 def sampling_from(header: dict[str, Any]) -> Sampling:
-    """The sampling that a header names."""
-    return Sampling(**header["sampling"])
+    """The sampling that a header names; raises BadInput."""
+    known = {f.name: f.type for f in fields(Sampling)}
+    values = header.get("sampling")
+    if not isinstance(values, dict) or not set(values) <= set(known):
+        raise BadInput(f"header: expected sampling with some of {', '.join(known)}, got {values!r}")
+    if any(isinstance(v, bool) or not isinstance(v, int | float) for v in values.values()):
+        raise BadInput(f"header: expected numbers in sampling, got {values!r}")
+    return Sampling(**values)
 
 
 def header_of(model: str, sampling: Sampling, settings: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,8 @@ class Slicing:
 
     `pause_seconds`: silence after a whole word that closes an adaptive slice.
     `decide_seconds`: silence that ends a word without a delimiter, and after which one silent slice decides
-    whether words without an end mark were all. `barge_in_seconds`: an adaptive slice with words closes after this
+    whether words without an end mark were all: until `patient_seconds` the model speaks only if it is sure, then one
+    more silent slice decides as always. `barge_in_seconds`: an adaptive slice with words closes after this
     time while the model speaks. `tokens_per_second`: the model's rate of speech (the paper: ten
     tokens in two seconds).
     """
@@ -29,6 +30,7 @@ class Slicing:
     adaptive: bool = True
     pause_seconds: float = 0.3
     decide_seconds: float = 0.8
+    patient_seconds: float = 2.0
     barge_in_seconds: float = 1.0
     tokens_per_second: float = 5.0
 

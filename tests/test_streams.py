@@ -52,7 +52,9 @@ def test_every_kind_of_talk_is_made_of_valid_slices(
         builder = talk(kind, source, vocabulary, seed)
         assert builder.pairs
         check(builder.pairs, builder.model_tokens)
-        assert all(len(p.user.split()) <= builder.user_words for p in builder.pairs)
+        # nobody says half of "I see" and waits two seconds
+        most = max(builder.user_words, 4) if kind is backchannel else builder.user_words
+        assert all(len(p.user.split()) <= most for p in builder.pairs)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.__name__)

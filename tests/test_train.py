@@ -18,7 +18,7 @@ from duplex_runtime.errors import BadInput
 TOKENIZER = Path(duplex_runtime.models.__file__).parent / "embedded" / "tokenizer.json"
 TINY = """
 seed = 1
-length = 32
+length = 256
 batch = 2
 learning_rate = 1e-2
 weight_decay = 0.05
@@ -29,12 +29,12 @@ intermediate = 64
 layers = 1
 heads = 2
 [turns]
-stable_tokens = 128
-decay_tokens = 64
+stable_tokens = 1024
+decay_tokens = 512
 turns_share = 1.0
 [duplex]
-stable_tokens = 128
-decay_tokens = 64
+stable_tokens = 1024
+decay_tokens = 512
 turns_share = 0.1
 """
 
@@ -99,7 +99,7 @@ def test_a_finished_run_started_again_changes_nothing(preset: str, tmp_path: Pat
 
 
 def test_a_stage_may_have_no_decay(preset: str, tmp_path: Path) -> None:
-    Path(preset).write_text(TINY.replace("decay_tokens = 64", "decay_tokens = 0"))
+    Path(preset).write_text(TINY.replace("decay_tokens = 512", "decay_tokens = 0"))
     train(preset, tmp_path / "run", TOKENIZER, compile_model=False)
     assert weights(tmp_path / "run")
 
@@ -113,7 +113,7 @@ def test_a_checkpoint_loads_with_transformers_and_says_what_it_is(preset: str, t
     assert torch.equal(model.get_input_embeddings().weight, model.get_output_embeddings().weight)
     about = json.loads((out / "duplex" / "about.json").read_text())
     assert about["parameters"] == sum(p.numel() for p in model.parameters())
-    assert about["tokens"] == 192
+    assert about["tokens"] == 1536
     assert 0.0 <= about["held_out"]["silence_right"] <= 1.0
 
 

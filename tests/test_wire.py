@@ -77,7 +77,8 @@ def test_a_session_may_cut_time_evenly(seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "seconds", ["NaN", "Infinity", "-Infinity", "1e999", "0.1", "11", "true", "null", "[]", "{}", '"2"', "1" + "0" * 400]
+    "seconds",
+    ["NaN", "Infinity", "-Infinity", "1e999", "0.1", "11", "true", "null", "[]", "{}", '"2"', "1" + "0" * 400],
 )
 def test_slices_of_no_sensible_length_are_refused(seconds: str) -> None:
     with pytest.raises(BadInput, match="expected"):
@@ -97,7 +98,8 @@ def test_taking_back_more_than_all_is_allowed() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", " ", "null", "[]", "5", '"hi"', "{", '{"type":', "\x00\x01\ufffd\ufffd", "[" * 60_000, '{"a":' * 10_000,
-     '{"type": null}', '{"type": 7}', '{"type": ["duplex.input.enter"]}', "9" * 60_000, "\ud800", '{"type": "\\ud800"}'],
+     '{"type": null}', '{"type": 7}', '{"type": ["duplex.input.enter"]}', "9" * 60_000, "\ud800",
+     '{"type": "\\ud800"}'],
     ids=lambda t: ascii(t[:16]),
 )  # fmt: skip
 def test_junk_is_refused_in_words(text: str) -> None:

@@ -108,4 +108,3 @@ def test_stopping_twice_is_no_error() -> None:
     worker = Worker("duplex", Loop(FakeEngine()))
     worker.stop()
     worker.stop()
-

@@ -1,9 +1,9 @@
 """A real server on this machine, a client for its WebSocket, and models that load in no time.
 
-    with Served(create_app(settings)) as served, Client(served.ws) as client:
-        client.begin()
-        client.type("hello.")
-        client.until("response.done")
+with Served(create_app(settings)) as served, Client(served.ws) as client:
+    client.begin()
+    client.type("hello.")
+    client.until("response.done")
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from webapp.serve import bind, server
 
 #: Seconds that a test waits for anything: this machine may be busy with something else.
 PATIENCE = 30.0
+#: The same for a new process that has to import torch and Gradio first.
+LONG_PATIENCE = 150.0
 
 ANSWERS = {
     "hello": "hi you",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import os
 import random
 import shutil
@@ -100,6 +99,7 @@ def reaction(name: str, sentences: int = 30) -> dict[str, float]:
 def screen_reaction(name: str, sentences: int = 20) -> dict[str, float]:
     """Seconds from the last key of a sentence to the first word of the answer drawn by a real Chromium."""
     try:
+        from playwright.sync_api import Error as PlaywrightError
         from playwright.sync_api import TimeoutError as PlaywrightTimeout
         from playwright.sync_api import sync_playwright
     except ImportError:
@@ -109,7 +109,10 @@ def screen_reaction(name: str, sentences: int = 20) -> dict[str, float]:
     )
     times = []
     with _server(name) as port, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        try:
+            browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        except PlaywrightError as error:
+            raise DuplexError("no_browser", f"no Chromium could be started: {error.message.splitlines()[0]}") from None
         page = browser.new_page()
         page.add_init_script(_PROBE)
         page.goto(f"http://127.0.0.1:{port}/")
@@ -166,9 +169,12 @@ def _questions(count: int) -> list[str]:
 
 
 def _report_reaction(name: str, times: list[float], asked: int) -> dict[str, float]:
+    times = [t for t in times if t > 0]  # an answer before the last key is no reaction to it
+    if not times:
+        raise DuplexError("no_answer", f"none of {asked} sentences was answered: nothing to measure")
     figures = {
-        f"{name}_s_p50": statistics.median(times) if times else math.nan,
-        f"{name}_s_p95": _quantile(times, 0.95) if times else math.nan,
+        f"{name}_s_p50": statistics.median(times),
+        f"{name}_s_p95": _quantile(times, 0.95),
         f"{name}_answered": len(times) / asked,
     }
     print(f"{name}: last key → first word, adaptive slices, {asked} sentences typed at 60 ms a key")

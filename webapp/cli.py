@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser().parse_args(argv)
         return int(arguments.run(arguments))
     except DuplexError as error:
-        print(f"duplex: {error}", file=sys.stderr)
+        print(f"duplex: {' '.join(str(error).split())}", file=sys.stderr)  # libraries' messages have many lines
         return 2
     except BrokenPipeError:  # `duplex play … | head`
         sys.stderr.close()

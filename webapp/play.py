@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from duplex_runtime.evaluation.script import SliceLines, read_script
 
 from duplex_runtime.clock import RealClock, SimulatedClock
 from duplex_runtime.errors import BadInput
+from duplex_runtime.evaluation.script import SliceLines, read_script
 from duplex_runtime.loop import Loop, Observer, Session, run_script
 from duplex_runtime.models.load import LoadedModel, default_sampling, load_model
 from duplex_runtime.recording import Recorder, header_of, read_log, replay

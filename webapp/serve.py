@@ -18,27 +18,29 @@ WS_MAX_SIZE = 4 * 1024 * 1024
 
 def serve(settings: Settings, open_browser: bool = False) -> int:
     """Serve until Ctrl-C; raises DuplexError if the port is taken."""
-    listener = bind(settings.host, settings.port)
-    print("Duplex Arena: loading …", flush=True)
-    from webapp.app import create_app
+    with bind(settings.host, settings.port) as listener:
+        print("Duplex Arena: loading …", flush=True)
+        from webapp.app import create_app
 
-    app = create_app(settings)
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
-    url = f"http://{host}:{listener.getsockname()[1]}"
-    print(f"Duplex Arena: {url}   (Ctrl-C ends it; ratings and recordings in {settings.data.resolve()})", flush=True)
-    if open_browser:
-        threading.Timer(0.5, webbrowser.open, (url,)).start()
-    server(app).run(sockets=[listener])
+        app = create_app(settings)
+        host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+        url = f"http://{host}:{listener.getsockname()[1]}"
+        where = settings.data.resolve()
+        print(f"Duplex Arena: {url}   (Ctrl-C ends it; ratings and recordings in {where})", flush=True)
+        if open_browser:
+            threading.Timer(0.5, webbrowser.open, (url,)).start()
+        server(app).run(sockets=[listener])
     return 0
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A bound socket; raises DuplexError that says what to do."""
+    """A listening socket; raises DuplexError that says what to do."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(128)  # from now on nobody else gets the port; who connects waits until the model is loaded
     except (OSError, OverflowError) as error:
         listener.close()
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:

@@ -59,7 +59,9 @@ def _session(event: dict[str, Any], got: str) -> SessionUpdate:
     session = event.get("session")
     seconds = session.get("slice_seconds", "adaptive") if isinstance(session, dict) else None
     if seconds != "adaptive" and (isinstance(seconds, bool) or not isinstance(seconds, int | float)):
-        raise BadInput(f'session.update: expected {{"session": {{"slice_seconds": "adaptive" or a number}}}}, got {got!r}')
+        raise BadInput(
+            f'session.update: expected {{"session": {{"slice_seconds": "adaptive" or a number}}}}, got {got!r}'
+        )
     return SessionUpdate(Slicing.parse(seconds), seconds)
 
 

@@ -52,6 +52,8 @@ class Source:
         self.questions = tuple(q for topic in corpus.topics for q in topic.inner)
         #: Sentences that are complete as they stand: a pause after one of them is not a pause in the middle.
         self.complete = {normal(w) for e in (*everything, *self.questions) for w in e.wordings}
+        steering = ("stop", "wait", "greet", "go_on", "repeat", "call", "thanks", "bye")
+        self.complete |= {normal(phrase) for kind in steering for phrase in corpus.phrases[kind]}
 
     def draw(self, rng: Random) -> tuple[str, Exchange]:
         """A question and its exchange, of any kind."""

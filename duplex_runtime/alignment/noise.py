@@ -28,6 +28,28 @@ _NEIGHBOURS = {
     "s": "ad", "t": "ry", "u": "yi", "v": "cb", "w": "qe", "x": "zc", "y": "tu", "z": "x",
 }  # fmt: skip
 _BEFORE = ("hey", "ok", "okay", "so", "um", "hi", "well", "please", "and", "oh", "alright", "hello", "now", "uh")
+_OPENERS = (
+    "I have a question,",
+    "One thing I would like to know,",
+    "Do you happen to know,",
+    "I was wondering,",
+    "I wonder,",
+    "My question is,",
+    "Maybe you know,",
+    "I need your help,",
+    "Let me ask you something,",
+    "Here is what I want to know,",
+    "Could you tell me,",
+    "You know what,",
+    "I just thought of something,",
+    "A friend asked me",
+    "Somebody wanted to know",
+    "What I mean is",
+    "Sorry, but",
+    "Right, so",
+    "Good,",
+    "Listen,",
+)
 _AFTER = ("please", "thanks", "then", "for me", "if you can", "now", "again")
 
 
@@ -63,9 +85,11 @@ def bare(text: str) -> str:
 
 def as_typed(text: str, rng: Random, bare_share: float = 0.4) -> str:
     """A written sentence as somebody might type it."""
-    if rng.random() < 0.12:
-        before = rng.choice(_BEFORE)
-        text = f"{before}{rng.choice((',', ''))} {text}"
+    opening = rng.random()
+    if opening < 0.12:
+        text = f"{rng.choice(_BEFORE)}{rng.choice((',', ''))} {text}"
+    elif opening < 0.2:
+        text = f"{rng.choice(_OPENERS)} {text}"
     if rng.random() < 0.07 and text[-1] in ".?":
         text = f"{text[:-1]} {rng.choice(_AFTER)}{text[-1]}"
     if rng.random() < 0.1:

@@ -59,7 +59,7 @@ class RowMaker:
         ids: list[int] = []
         weights: list[float] = []
         while len(ids) < self.length:
-            pairs = make(self.source, self._encode, rng, self.length + skip)
+            pairs = make(self.source, self._encode, rng, self.length + max(0, skip))
             for pair in pairs:
                 i, w = pair_ids(self.layout, self.vocabulary, pair)
                 if skip > 0:

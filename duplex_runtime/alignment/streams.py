@@ -43,6 +43,7 @@ class Builder:
     rng: Random
     user_words: int
     model_tokens: int
+    pause_share: float = 0.3  # how often the person pauses between two slices of a sentence
     pairs: list[Pair] = field(default_factory=list)
     _open: str | None = None  # the person's words that the model is about to answer
 
@@ -54,13 +55,15 @@ class Builder:
         over: the model is speaking, so single words that might be a backchannel do not stop it by themselves.
         """
         known = normal(text) in self.source.complete
+        half = len(text.split()) // 2
         prefix = ""
         *head, last = self._chunks(text)
         for chunk in head:
             prefix = f"{prefix} {chunk}".strip()
             self.pairs.append(Pair(chunk, ()))
-            if self.rng.random() < (0.15 if over else 0.3) and self._unfinished(prefix, known):
-                self.silence(DECISION)
+            share = self.pause_share / 2 if over else self.pause_share
+            if self.rng.random() < share and self._unfinished(prefix, known or len(prefix.split()) <= half):
+                self.silence(DECISION, kept=0.7)
         if last[-1] in ".?!":
             self._open = last
         else:
@@ -73,17 +76,18 @@ class Builder:
             self.pairs.append(Pair(chunk, (), weight))
         self.silence(weight)
 
-    def silence(self, weight: float = QUIET) -> None:
-        """A slice with nobody speaking: learned from in half of the cases, dropped in the others."""
-        if self.rng.random() < 0.5:
+    def silence(self, weight: float = QUIET, kept: float = 0.5) -> None:
+        """A slice with nobody speaking: learned from in `kept` of the cases, dropped in the others."""
+        if self.rng.random() < kept:
             self.pairs.append(Pair("", (), weight))
 
-    def _unfinished(self, prefix: str, known: bool) -> bool:
+    def _unfinished(self, prefix: str, sure: bool) -> bool:
+        """Is this the beginning of a sentence that cannot end here? `sure` unless it is a sentence by itself; of
+        those made on the spot nobody knows where in their second half they might have ended."""
         plain = normal(prefix)
         if plain in self.source.complete:
             return False
-        # of sentences made on the spot nobody knows where else they might have ended
-        return known or plain.split()[-1:] == [] or plain.split()[-1] in OPEN_WORDS
+        return sure or plain.split()[-1:] == [] or plain.split()[-1] in OPEN_WORDS
 
     def _chunks(self, text: str) -> list[str]:
         words, chunks = text.split(), []
@@ -255,7 +259,7 @@ def correction(b: Builder) -> None:
     """Corrected before the model could answer, or while it does: the new question counts."""
     first, _ = b.source.draw(b.rng)
     second, exchange = b.source.draw(b.rng)
-    words = first.rstrip(".?!").split()
+    words = bare(first).split()
     cut = words if b.rng.random() < 0.4 else words[: b.rng.randint(1, len(words))]
     b.say(b.typed(f"{' '.join(cut)}{b.rng.choice(('...', ',', ' -', ''))} {b.phrase('corrections', new=second)}"))
     b.answer(exchange)
@@ -304,6 +308,7 @@ def make_stream(source: Source, encode: Callable[[str], Sequence[int]], rng: Ran
         rng,
         user_words=rng.choice((1, 2, 2, 3, 3, 4, 4, 5, 6, 8, 40)),
         model_tokens=rng.choice((3, 5, 8, 10, 10, 10, 10, 10, 15, 20)),
+        pause_share=rng.choice((0.1, 0.3, 0.5, 0.9)),
     )
     if rng.random() < 0.3:
         b.pairs.append(Pair("", (), QUIET))

@@ -78,6 +78,8 @@ class Preset:
             raise BadInput(f"{path}: not TOML ({error})") from None
         parts: dict[str, type] = {"model": Shape, "turns": Stage, "duplex": Stage}
         for key, kind in parts.items():
+            if not isinstance(values.get(key, {}), dict):
+                raise BadInput(f"{path}: expected a table [{key}], got {values[key]!r}")
             values[key] = _fill(kind, values.get(key, {}), f"{path} [{key}]")
         return _fill(Preset, values, str(path))
 
@@ -258,9 +260,9 @@ def _stage(
         return {"model": model.state_dict(), "optimizers": optimizers.state(), "step": step}
 
     model.train()
+    if step == total and (out / name / "about.json").exists():
+        return
     while step < total:
-        if step == stable and not stable_file.exists():
-            _save(stable_file, snapshot())
         ids, weights = (torch.from_numpy(a) for a in rows.batch(step, preset.batch))
         with torch.autocast("cpu", torch.bfloat16):
             logits = forward(input_ids=ids[:, :-1]).logits
@@ -269,6 +271,8 @@ def _stage(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizers.step(rate_at(step, preset, parent is None, stable, decay))
         step += 1
+        if step == stable:
+            _save(stable_file, snapshot())
         bar.update(per_step)
         if step % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.3f}")

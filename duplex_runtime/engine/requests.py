@@ -16,11 +16,15 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn. Temperature 0 is greedy. `idle_threshold`: silent from this p(idle) on."""
+    """How tokens are drawn. Temperature 0 is greedy; `top_p` is over 0 and at most 1.
+
+    `idle_threshold`: silent from this p(idle) on. `sure_threshold`: the same for a request that speaks only if sure.
+    """
 
     temperature: float = 0.0
     top_p: float = 1.0
     idle_threshold: float = 0.5
+    sure_threshold: float = 0.1
     seed: int = 0
 
 
@@ -29,7 +33,7 @@ class SliceRequest:
     """Keep the first `truncate_to` cached tokens, append `ids` (at least one), then speak.
 
     `probes`: offsets in `ids` after which p(idle) is reported. `max_new_tokens`: 0 to listen only.
-    `gate`: may the model choose silence? If not, `<idle>` is never drawn.
+    `gate`: may the model choose silence? If not, `<idle>` is never drawn. `sure`: it shall speak only if it is sure.
     """
 
     truncate_to: int
@@ -37,6 +41,7 @@ class SliceRequest:
     max_new_tokens: int
     probes: tuple[int, ...] = ()
     gate: bool = True
+    sure: bool = False
 
 
 @dataclass(frozen=True)
