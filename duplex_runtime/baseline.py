@@ -6,7 +6,7 @@ answers, and stops only when it has finished.
 
 from __future__ import annotations
 
-from duplex_runtime.duplex import MAX_TYPED, Memory, Spoken
+from duplex_runtime.duplex import MAX_TYPED, Memory
 from duplex_runtime.engine.requests import Output, SliceRequest
 from duplex_runtime.errors import BadInput
 from duplex_runtime.events import (
@@ -22,7 +22,7 @@ from duplex_runtime.events import (
     Slice,
     UserText,
 )
-from duplex_runtime.layout import Layout, Vocabulary
+from duplex_runtime.layout import Layout, Spoken, Vocabulary
 from duplex_runtime.slices import Slicing, clean
 
 #: Most tokens of an answer.

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
+#: Who takes part beside the person: the one that listens while it speaks, and the one that waits for its turn.
+SYSTEMS = ("duplex", "turns")
+
 # — what the person does —
 
 

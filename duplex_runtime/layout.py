@@ -22,6 +22,36 @@ class Vocabulary(Protocol):
         """Text of `ids`; an incomplete character at the end comes out as U+FFFD."""
 
 
+class Spoken:
+    """Turns token ids into text deltas; a character that is not complete yet waits for its next byte."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._ids: list[int] = []
+        self._start = 0  # decoding begins here: a few tokens of context are enough for spaces and characters
+        self._text = ""  # of the ids from `_start` on, as far as told
+
+    def push(self, token: int) -> str:
+        """The text that `token` adds."""
+        self._ids.append(token)
+        text = self._vocabulary.decode(self._ids[self._start :])
+        if text.endswith("\ufffd"):
+            return ""
+        delta, self._text = text[len(self._text) :], text
+        if len(self._ids) - self._start > 16:
+            self._begin_near_end()
+        return delta
+
+    def forget(self, tokens: int) -> None:
+        """The last `tokens` were never said."""
+        del self._ids[len(self._ids) - tokens :]
+        self._begin_near_end()
+
+    def _begin_near_end(self) -> None:
+        self._start = max(0, len(self._ids) - 8)
+        self._text = self._vocabulary.decode(self._ids[self._start :]).rstrip("\ufffd")
+
+
 @dataclass(frozen=True)
 class Layout:
     """Ids of the markers around every slice.

@@ -68,6 +68,7 @@ class Session:
     clock: Clock
     observers: tuple[Observer, ...]
     failed: Callable[[DuplexError], None]
+    in_engine: bool = False
 
 
 def _raise(error: DuplexError) -> None:
@@ -136,21 +137,31 @@ class Loop:
                 self._guard(session, self._submit, session, now)
         if self.engine.busy:
             worked = True
-            for output in self.engine.step():
+            for output in self._step():
                 if answered := self._sessions.get(output.slot):  # another's failure may have removed it
                     self._guard(answered, self._answer, answered, output)
         return worked
+
+    def _step(self) -> Sequence[Output]:
+        try:
+            return self.engine.step()
+        except Exception as error:  # a forward pass failed: those who took part in it are lost, nobody else
+            for session in [s for s in self._sessions.values() if s.in_engine]:
+                self._break_off(session, error)
+            return ()
 
     def _submit(self, session: Session, now: float) -> None:
         request = session.conversation.due(now)
         if request:
             self.engine.submit(session.slot, request)
+            session.in_engine = True
         for observer in session.observers:
             observer.asked(now, request)
         self._tell(session)
 
     def _answer(self, session: Session, output: Output) -> None:
         at = session.clock.now()
+        session.in_engine = not output.done
         session.conversation.apply(output, at)
         for observer in session.observers:
             observer.answered(output, at)
@@ -166,13 +177,16 @@ class Loop:
         try:
             call(*args)
         except Exception as error:
-            self.remove(session)
-            if isinstance(error, DuplexError):
-                session.failed(error)
-            else:
-                wrapped = DuplexError("conversation_failed", f"the conversation broke off: {error}")
-                wrapped.__cause__ = error
-                session.failed(wrapped)
+            self._break_off(session, error)
+
+    def _break_off(self, session: Session, error: Exception) -> None:
+        self.remove(session)
+        if isinstance(error, DuplexError):
+            session.failed(error)
+        else:
+            wrapped = DuplexError("conversation_failed", f"the conversation broke off: {error}")
+            wrapped.__cause__ = error
+            session.failed(wrapped)
 
 
 def run_script(

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from duplex_runtime.engine.requests import Engine, Output, Sampling, SliceRequest
 from duplex_runtime.errors import BadInput
-from duplex_runtime.events import Edit, Enter, Event, Input, UserText
+from duplex_runtime.events import SYSTEMS, Edit, Enter, Event, Input, UserText
 from duplex_runtime.loop import Conversation
 
 FORMAT = 1
@@ -89,6 +89,7 @@ class Log:
 
     header: dict[str, Any]
     lines: list[dict[str, Any]]
+    numbers: list[int]  # of the lines in the file
 
 
 def read_log(path: Path) -> dict[str, Log]:
@@ -105,17 +106,23 @@ def read_log(path: Path) -> dict[str, Log]:
             continue
         try:
             value = json.loads(line)
-            kind, system = value["kind"], value["system"]
-        except (ValueError, TypeError, KeyError):
+            kind, system = value["kind"], str(value["system"])
+        except (ValueError, TypeError, KeyError, RecursionError):
             if number == len(lines):
                 break
             raise BadInput(f"{path} line {number}: expected a JSON object with kind and system") from None
         if kind == "header":
-            logs[system] = Log(value, [])
+            if value.get("format") != FORMAT or system not in SYSTEMS:
+                raise BadInput(
+                    f"{path} line {number}: expected a header of format {FORMAT} and a system of "
+                    f"{', '.join(SYSTEMS)}, got format {value.get('format')!r} and system {system[:40]!r}"
+                )
+            logs[system] = Log(value, [], [])
         elif system not in logs:
             raise BadInput(f"{path} line {number}: {kind} of {system!r} before its header")
         else:
             logs[system].lines.append(value)
+            logs[system].numbers.append(number)
     if not logs:
         raise BadInput(f"{path}: expected a log with a header line, found none")
     return logs
@@ -151,7 +158,7 @@ def replay(log: Log, conversation: Conversation, engine: Engine) -> Iterator[Dif
     slot = engine.open(sampling_from(log.header))
     outputs: list[Output] = []
     try:
-        for number, line in enumerate(log.lines, 1):
+        for number, line in zip(log.numbers, log.lines, strict=True):
             try:
                 match line["kind"]:
                     case "input":

@@ -51,10 +51,10 @@ class Slicing:
             return Slicing()
         try:
             period = float(text)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             period = math.nan
         if not 0.25 <= period <= 10.0:
-            raise BadInput(f"slice seconds: expected 'adaptive' or a number from 0.25 to 10, got {text!r}")
+            raise BadInput(f"slice seconds: expected 'adaptive' or a number from 0.25 to 10, got {str(text)[:40]!r}")
         return Slicing(period_seconds=period, adaptive=False)
 
 

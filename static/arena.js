@@ -148,6 +148,7 @@ export class Arena {
   /** The held session takes the place of what is on the page. */
   #begin() {
     if (!this.held) return;
+    this.#hideBanner();
     const { event, local } = this.held;
     const { enterDue } = this;
     this.#forget({ keepText: true });

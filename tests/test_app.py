@@ -50,7 +50,7 @@ def test_the_page_brings_its_own_script_and_style(http: httpx.Client) -> None:
     page = http.get("/")
     assert page.status_code == 200
     assert "Duplex Arena" in page.text
-    for path, kind in (("static/app.js", "javascript"), ("static/arena.css", "text/css")):
+    for path, kind in (("page/app.js", "javascript"), ("page/arena.css", "text/css")):
         assert path in page.text
         assert kind in http.get(f"/{path}").headers["content-type"]
 
@@ -60,7 +60,7 @@ def test_every_module_that_the_script_imports_is_served(http: httpx.Client) -> N
     while waiting:
         name = waiting.pop()
         seen.add(name)
-        file = http.get(f"/static/{name}")
+        file = http.get(f"/page/{name}")
         assert file.status_code == 200, name
         waiting += set(re.findall(r'from "\./([\w.]+)"', file.text)) - seen
     assert {"app.js", "arena.js", "wire.js"} <= seen
@@ -74,8 +74,8 @@ def test_our_static_files_leave_room_for_those_of_gradio(http: httpx.Client) -> 
 
 
 def test_nothing_lies_open_beside_the_static_files(http: httpx.Client) -> None:
-    for path in ("/static/../pyproject.toml", "/static/%2e%2e/pyproject.toml", "/static/..%2fpyproject.toml",
-                 "/data/ratings.db", "/static/"):  # fmt: skip
+    for path in ("/page/../pyproject.toml", "/page/%2e%2e/pyproject.toml", "/page/..%2fpyproject.toml",
+                 "/data/ratings.db", "/page/"):  # fmt: skip
         response = http.get(path)
         assert response.status_code in (404, 405) or "duplex-arena" not in response.text, path
 

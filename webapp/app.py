@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import torch
 from fastapi import FastAPI, Request, WebSocket
@@ -13,8 +14,9 @@ from fastapi.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from duplex_runtime.errors import BadInput, DuplexError
+from duplex_runtime.events import SYSTEMS
 from duplex_runtime.loop import Loop
-from duplex_runtime.models.load import SYSTEMS, load_model
+from duplex_runtime.models.load import load_model
 from webapp.realtime import Arena
 from webapp.settings import Settings
 from webapp.store import Rating, Store
@@ -43,6 +45,9 @@ def create_app(settings: Settings) -> FastAPI:
 
     @app.websocket("/v1/realtime")
     async def realtime(socket: WebSocket) -> None:
+        if not from_here(socket, settings.origins):
+            await socket.close(1008, "this page may not connect from another site")
+            return
         await arena.serve(socket)
 
     @app.post("/v1/sessions/{session}/ratings")
@@ -63,6 +68,14 @@ def create_app(settings: Settings) -> FastAPI:
     return with_page(app)
 
 
+def from_here(socket: WebSocket, origins: Sequence[str]) -> bool:
+    """May this handshake go on? Browsers say which page asks; it must be ours or one of `origins`."""
+    origin = socket.headers.get("origin")
+    if origin is None or origin in origins:  # programs send none
+        return True
+    return urlsplit(origin).netloc == socket.headers.get("host")
+
+
 def with_page(app: FastAPI) -> FastAPI:
     """Mount `static/` and the Gradio page."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read by Gradio at import
@@ -70,7 +83,8 @@ def with_page(app: FastAPI) -> FastAPI:
 
     from webapp.pages import arena
 
-    app.mount("/static", StaticFiles(directory=arena.static_folder()), name="static")
+    # not /static: that is Gradio's own
+    app.mount("/page", StaticFiles(directory=arena.static_folder()), name="page")
     return gr.mount_gradio_app(
         app,
         arena.build(),

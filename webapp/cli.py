@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from duplex_runtime.errors import BadInput, DuplexError
@@ -21,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser().parse_args(argv)
         return int(arguments.run(arguments))
     except DuplexError as error:
+        if isinstance(error.__cause__, BrokenPipeError):  # a conversation that nobody reads any more
+            sys.stderr.close()
+            return 0
         print(f"duplex: {' '.join(str(error).split())}", file=sys.stderr)  # libraries' messages have many lines
         return 2
     except BrokenPipeError:  # `duplex play … | head`
@@ -55,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
             "--slice-seconds", metavar="S", default="adaptive",
             help="adaptive, or the period of fixed slices in seconds (default: %(default)s)",
         )  # fmt: skip
-        sub.add_argument("--seed", type=int, default=0, help="of the sampling (default: %(default)s)")
+        sub.add_argument("--seed", type=_seed, default=0, help="of the sampling (default: %(default)s)")
 
     def system(sub: argparse.ArgumentParser) -> None:
         sub.add_argument(
@@ -121,10 +125,23 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise BadInput(f"--seed: expected a whole number from 0 to 2^63 - 1, got {text[:40]!r}")
+    return int(text)
+
+
 def _serve(a: argparse.Namespace) -> int:
     from webapp.serve import serve
 
-    settings = Settings(a.model, a.data, a.host, a.port, a.turn_pause)
+    settings = replace(
+        Settings.from_environment(),
+        model=a.model,
+        data=a.data,
+        host=a.host,
+        port=a.port,
+        turn_pause_seconds=a.turn_pause,
+    )
     return serve(settings, open_browser=a.open)
 
 

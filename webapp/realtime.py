@@ -11,6 +11,8 @@ import json
 import logging
 import secrets
 from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +85,7 @@ class Connection:
         self.id = secrets.token_urlsafe(12)
         self._queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._asyncio = asyncio.get_running_loop()
+        self._opening: dict[str, Future[Session]] = {}
         self._sessions: dict[str, Session] = {}
         self._recording: Any = None
         self._clock = RealClock()
@@ -114,7 +117,7 @@ class Connection:
 
     async def _take(self, event: SessionUpdate | Typed) -> None:
         if isinstance(event, SessionUpdate):
-            if self._sessions:
+            if self._opening:
                 raise DuplexError("session_began", "slices are set once: open a new session to change them")
             await self._begin(event)
             return
@@ -140,26 +143,28 @@ class Connection:
         self._recording = arena.store.recording(self.id, lambda error: self._send(error_event(error)))
         self._clock = RealClock()
         sampling = default_sampling(settings.model, settings.seed)
+        cut = {"slice_seconds": update.slice_seconds, "turn_pause_seconds": settings.turn_pause_seconds}
+        header = header_of(settings.model, sampling, {"session": self.id, **cut})
         for system, model in arena.models.items():
             conversation = model.conversation(system, update.slicing, settings.turn_pause_seconds)
             observers: list[Observer] = [ToSocket(self._send)]
             if self._recording:
                 recorder = Recorder(self._recording, system)
-                recorder.header(
-                    header_of(
-                        settings.model,
-                        sampling,
-                        {
-                            "session": self.id,
-                            "slice_seconds": update.slice_seconds,
-                            "turn_pause_seconds": settings.turn_pause_seconds,
-                        },
-                    )
-                )
+                recorder.header(header)
                 observers.append(recorder)
             worker = arena.workers[system]
-            future = worker.call(worker.loop.add, conversation, self._clock, sampling, observers, self._broke_off)
-            self._sessions[system] = await asyncio.wrap_future(future)
+            self._opening[system] = worker.call(
+                worker.loop.add, conversation, self._clock, sampling, observers, self._broke_off
+            )
+        try:
+            # shielded: who leaves now still gets the slots, for `close` to give them back
+            opened = {s: await asyncio.shield(asyncio.wrap_future(f)) for s, f in self._opening.items()}
+        except DuplexError:
+            await self._give_back()
+            if self._recording:
+                self._recording.discard()
+            raise
+        self._sessions = opened
         self._send(
             {
                 "type": "session.created",
@@ -203,8 +208,14 @@ class Connection:
 
     async def close(self) -> None:
         """Free both slots and end the recording."""
-        for system, session in self._sessions.items():
-            worker = self.arena.workers[system]
-            await asyncio.wrap_future(worker.call(worker.loop.remove, session))
+        await self._give_back()
         if self._recording:
             self._recording.close()
+
+    async def _give_back(self) -> None:
+        opening, self._opening = self._opening, {}
+        for system, future in opening.items():
+            worker = self.arena.workers[system]
+            with suppress(DuplexError):  # one that found no place has none to give back
+                session = await asyncio.wrap_future(future)
+                await asyncio.wrap_future(worker.call(worker.loop.remove, session))

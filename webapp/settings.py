@@ -11,7 +11,10 @@ from duplex_runtime.errors import BadInput
 
 @dataclass(frozen=True)
 class Settings:
-    """How a server runs. `data` is the folder of ratings and recordings."""
+    """How a server runs. `data` is the folder of ratings and recordings.
+
+    `origins`: other sites whose pages may connect, such as `https://example.org`.
+    """
 
     model: str = "embedded"
     data: Path = Path("data")
@@ -20,10 +23,12 @@ class Settings:
     turn_pause_seconds: float | None = None
     seed: int = 0
     slots: int = 64
+    origins: tuple[str, ...] = ()
 
     @staticmethod
     def from_environment() -> Settings:
-        """Defaults, with DUPLEX_MODEL, DUPLEX_DATA, DUPLEX_HOST and PORT in their place where set; raises BadInput."""
+        """Defaults, with DUPLEX_MODEL, DUPLEX_DATA, DUPLEX_HOST, DUPLEX_ORIGINS (several with spaces between) and
+        PORT in their place where set; raises BadInput."""
         get = os.environ.get
         port = get("PORT", str(Settings.port))
         if not port.isdecimal():
@@ -33,4 +38,5 @@ class Settings:
             data=Path(get("DUPLEX_DATA", str(Settings.data))),
             host=get("DUPLEX_HOST", Settings.host),
             port=int(port),
+            origins=tuple(get("DUPLEX_ORIGINS", "").split()),
         )

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from duplex_runtime.errors import BadInput, DuplexError
+from duplex_runtime.events import SYSTEMS
 
 MAX_COMMENT = 4000
-SYSTEMS = ("duplex", "turns")
 _SESSION = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS ratings (
@@ -68,7 +68,7 @@ class Recording:
     """A log file that never ends a conversation: what cannot be written is told once, and the talk goes on."""
 
     def __init__(self, path: Path, failed: Callable[[DuplexError], None]) -> None:
-        self._failed, self._lock = failed, threading.Lock()
+        self._path, self._failed, self._lock = path, failed, threading.Lock()
         self._file = path.open("a", encoding="utf-8", errors="replace")
         self.broken = False
 
@@ -99,6 +99,11 @@ class Recording:
                 f"this talk is no longer recorded ({error}); what was recorded so far is kept. Free some disk space.",
             )
         )
+
+    def discard(self) -> None:
+        """Close and delete: the talk never began."""
+        self.close()
+        self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""

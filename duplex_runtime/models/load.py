@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from duplex_runtime.engine.engine import TorchEngine
 
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
-SYSTEMS = ("duplex", "turns")
 
 
 class HubTokenizer:
@@ -88,7 +87,10 @@ def load_model(name: str = "embedded", system: str = "duplex") -> LoadedModel:
     """Load `embedded`, a folder, or a hub id. Raises ModelError, saying what was expected."""
     if name == "embedded":
         return _load(EMBEDDED_FOLDER / system, "embedded", EMBEDDED_FOLDER / "tokenizer.json")
-    folder = Path(name).expanduser()
+    try:
+        folder = Path(name).expanduser()
+    except RuntimeError as error:
+        raise ModelError(f"no model folder {name!r}: {error}") from None
     if folder.is_dir():
         # a folder made by `duplex train` holds both systems side by side
         inner = folder / system if (folder / system / "config.json").is_file() else folder

@@ -7,8 +7,8 @@ from pathlib import Path
 import gradio as gr
 
 HEAD = """
-<link rel="stylesheet" href="static/arena.css">
-<script type="module" src="static/app.js"></script>
+<link rel="stylesheet" href="page/arena.css">
+<script type="module" src="page/app.js"></script>
 """
 CSS = """
 .gradio-container { padding: 0 !important; max-width: none !important; }
