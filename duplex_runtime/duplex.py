@@ -185,12 +185,15 @@ class DuplexConversation:
             silence = self.slicing.patient_seconds if self._held_back else self.slicing.decide_seconds
             times.append(self._last_key_at + silence)
         if self._typed.strip():
-            times.append(self._last_key_at + self.slicing.decide_seconds)
+            whole = delimited(self._typed)
+            times.append(self._last_key_at + (self.slicing.pause_seconds if whole else self._word_seconds()))
             if self._typed[: whole_words(self._typed)].strip():
-                times.append(self._last_key_at + self.slicing.pause_seconds)
                 longest = self.slicing.barge_in_seconds if self._speech else self.slicing.period_seconds
                 times.append(self._opened_at + longest)
         return max(min(times), self._opened_at) if times else None
+
+    def _word_seconds(self) -> float:
+        return self.slicing.barge_in_word_seconds if self._speech else self.slicing.decide_seconds
 
     def _speech_end(self) -> float:
         return max(self._free_at, self._opened_at)
@@ -201,8 +204,8 @@ class DuplexConversation:
         if due_at is None or now < due_at - 1e-9:
             return None
         self._finish_speech(now)
-        paused = self._enter or now - self._last_key_at >= self.slicing.decide_seconds - 1e-9
-        take = len(self._typed) if paused or delimited(self._typed) else whole_words(self._typed)
+        silence = math.inf if self._enter else now - self._last_key_at + 1e-9
+        take = len(self._typed) if silence >= self._word_seconds() else whole_words(self._typed)
         raw, self._typed = self._typed[:take], self._typed[take:]
         entered, self._enter = self._enter, False
         if not self.slicing.adaptive:
@@ -217,7 +220,7 @@ class DuplexConversation:
                 self._emit_slice(now, "", True, self._p_idle)
             self._opened_at = now
             return None
-        return self._request(raw, now, paused, entered)
+        return self._request(raw, now, silence)
 
     def _next_boundary(self, now: float, entered: bool) -> None:
         period = self.slicing.period_seconds
@@ -236,32 +239,31 @@ class DuplexConversation:
         self._events.append(ResponseDone(self.system, self._speech.response_id, status, at))
         self._speech = None
 
-    def _request(self, raw: str, now: float, paused: bool, entered: bool) -> SliceRequest:
+    def _request(self, raw: str, now: float, silence: float) -> SliceRequest:
         if raw:
             self._cut_unseen(now)
         self._deciding = []
         for piece in in_slices(raw):
             self._lay(piece, now)
         forced = self.wait_for_end_mark and bool(raw) and self._speech is None and not ends_sentence(raw)
-        if forced and paused:  # the silence that decides has passed already
+        if forced and silence >= self.slicing.decide_seconds:  # the silence that decides has passed already
             self._lay("", now)
             forced = False
         self._bound()
+        entered = silence == math.inf
         if entered:
             self._seal()
         self._in_engine = True
         silent = not self._deciding[-1].raw
-        waited = now - self._last_key_at >= self.slicing.patient_seconds - 1e-9
-        sure = silent and self._speech is None and not (entered or waited)
-        self._awake = sure or not silent
-        self._held_back = sure
+        self._held_back = silent and self._speech is None and silence < self.slicing.patient_seconds
+        self._awake = self._held_back or not silent
         self._cached = start = min(self._cached, len(self.stream) - 1)
         return SliceRequest(
             truncate_to=start,
             ids=tuple(self.stream[start:]),
             max_new_tokens=0 if forced else self.slicing.model_tokens,
             probes=tuple(u.decide - start - 1 for u in self._deciding if u.decide > start),
-            sure=sure,
+            threshold="entered" if entered and silent else "sure" if self._held_back else "idle",
         )
 
     def _lay(self, piece: str, now: float) -> None:

@@ -19,11 +19,12 @@ class Slicing:
     """Slices of `period_seconds`; adaptive ones also close when the person pauses.
 
     `pause_seconds`: silence after a whole word that closes an adaptive slice.
-    `decide_seconds`: silence that ends a word without a delimiter, and after which one silent slice decides
-    whether words without an end mark were all: until `patient_seconds` the model speaks only if it is sure, then one
-    more silent slice decides as always. `barge_in_seconds`: an adaptive slice with words closes after this
-    time while the model speaks. `tokens_per_second`: the model's rate of speech (the paper: ten
-    tokens in two seconds).
+    `decide_seconds`: silence that ends a word without a delimiter, and after which one silent slice decides whether
+    words without an end mark were all: until `patient_seconds` the model speaks only if it is sure, then one more
+    silent slice decides as always.
+    `barge_in_seconds`: an adaptive slice with words closes after this time while the model speaks;
+    `barge_in_word_seconds` of silence then end a word.
+    `tokens_per_second`: the model's rate of speech (the paper: ten tokens in two seconds).
     """
 
     period_seconds: float = 2.0
@@ -32,6 +33,7 @@ class Slicing:
     decide_seconds: float = 0.8
     patient_seconds: float = 2.0
     barge_in_seconds: float = 1.0
+    barge_in_word_seconds: float = 0.5
     tokens_per_second: float = 5.0
 
     @property

@@ -243,7 +243,7 @@ def test_a_model_that_never_speaks_passes_nothing_but_silence(tmp_path: Path) ->
 
 def test_a_model_that_stops_at_a_backchannel_is_found_out(tmp_path: Path) -> None:
     found = outcomes(shy(), folder(tmp_path, [WENT_ON], *ASK, *MM))
-    assert found == [("goes_on", False, "fell silent at 9.80 s")]
+    assert found == [("goes_on", False, "fell silent at 9.50 s")]
 
 
 def test_an_answer_that_comes_late_is_found_out(tmp_path: Path) -> None:

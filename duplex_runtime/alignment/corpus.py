@@ -36,6 +36,25 @@ ABOUT = (
     "Tell me everything about {name}.",
     "Would you explain {name}, please?",
 )
+#: More of the same, for training only: they came later and leave alone which wordings are held out.
+MORE_ABOUT = (
+    "Give me a short introduction to {name}.",
+    "What should I know about {name}?",
+    "Any facts about {name}?",
+    "I would love to learn about {name}.",
+    "Do you know anything about {name}?",
+    "Say a few words about {name}.",
+    "What is interesting about {name}?",
+    "Please give me some information about {name}.",
+    "Could we talk about {name}?",
+    "My daughter wants to know about {name}.",
+    "What's the thing with {name}?",
+    "Now {name}, please.",
+    "Start with {name}.",
+    "I need to write about {name}.",
+    "Walk me through {name}.",
+    "Help me understand {name}.",
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +62,7 @@ class Exchange:
     """A question in many wordings and its answer.
 
     `parts` are spoken in order; an answer that was cut resumes with the part it was cut in. `inner` are
-    questions that a listener may throw in.
+    questions that a listener may throw in, `more` are wordings for training only.
     """
 
     id: str
@@ -51,6 +70,7 @@ class Exchange:
     wordings: tuple[str, ...]
     parts: tuple[str, ...]
     inner: tuple[Exchange, ...] = ()
+    more: tuple[str, ...] = ()
 
     @property
     def answer(self) -> str:
@@ -60,7 +80,7 @@ class Exchange:
     def asks(self, held_out: bool) -> tuple[str, ...]:
         """The wordings for training, or the last quarter, which training never sees."""
         cut = len(self.wordings) - max(1, len(self.wordings) // 4)
-        return self.wordings[cut:] if held_out else self.wordings[:cut]
+        return self.wordings[cut:] if held_out else self.wordings[:cut] + self.more
 
 
 @dataclass(frozen=True)
@@ -105,7 +125,8 @@ def _topic(index: int, row: dict[str, Any]) -> Exchange:
     inner = tuple(
         Exchange(f"{row['id']}-{i}", "inner", tuple(q["ask"]), (q["answer"],)) for i, q in enumerate(row["questions"])
     )
-    return Exchange(row["id"], "topic", tuple(wordings), tuple(row["sentences"]), inner)
+    more = tuple(template.format(name=row["name"]) for template in MORE_ABOUT)
+    return Exchange(row["id"], "topic", tuple(wordings), tuple(row["sentences"]), inner, more)
 
 
 def _list(row: dict[str, Any]) -> Exchange:

@@ -51,7 +51,7 @@ class Source:
         everything = (*corpus.facts, *corpus.talk, *corpus.long)
         self.questions = tuple(q for topic in corpus.topics for q in topic.inner)
         #: Sentences that are complete as they stand: a pause after one of them is not a pause in the middle.
-        self.complete = {normal(w) for e in (*everything, *self.questions) for w in e.wordings}
+        self.complete = {normal(w) for e in (*everything, *self.questions) for w in (*e.wordings, *e.more)}
         self._trained = {normal(w) for e in (*everything, *self.questions) for w in e.asks(held_out=False)}
         steering = ("stop", "wait", "greet", "go_on", "repeat", "call", "thanks", "bye")
         self.complete |= {normal(phrase) for kind in steering for phrase in corpus.phrases[kind]}

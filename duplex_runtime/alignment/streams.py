@@ -308,7 +308,7 @@ def make_stream(source: Source, encode: Callable[[str], Sequence[int]], rng: Ran
         rng,
         user_words=rng.choice((1, 2, 2, 3, 3, 4, 4, 5, 6, 8, 40)),
         model_tokens=rng.choice((3, 5, 8, 10, 10, 10, 10, 10, 15, 20)),
-        pause_share=rng.choice((0.1, 0.3, 0.5, 0.9)),
+        pause_share=rng.choice((0.2, 0.4, 0.6, 0.9)),
     )
     if rng.random() < 0.3:
         b.pairs.append(Pair("", (), QUIET))

@@ -95,8 +95,7 @@ class TorchEngine:
         if appending and self.idle is not None:
             chances = torch.softmax(logits, dim=-1)[:, self.idle].tolist()
             p_idle = tuple(chances[keep.index(p)] for p in request.probes)
-            threshold = row.sampling.sure_threshold if request.sure else row.sampling.idle_threshold
-            silent = request.gate and chances[-1] >= threshold
+            silent = request.gate and chances[-1] >= getattr(row.sampling, f"{request.threshold}_threshold")
         else:
             silent = False
         if silent or request.max_new_tokens == 0:

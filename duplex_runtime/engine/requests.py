@@ -11,20 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 
 @dataclass(frozen=True)
 class Sampling:
     """How tokens are drawn. Temperature 0 is greedy; `top_p` is over 0 and at most 1.
 
-    `idle_threshold`: silent from this p(idle) on. `sure_threshold`: the same for a request that speaks only if sure.
+    The model is silent from a p(idle) on that depends on how much speaks for a finished sentence: `sure_threshold`
+    after a short silence, `idle_threshold` as a rule, `entered_threshold` where the person says so with Enter.
     """
 
     temperature: float = 0.0
     top_p: float = 1.0
     idle_threshold: float = 0.5
     sure_threshold: float = 0.1
+    entered_threshold: float = 0.95
     seed: int = 0
 
 
@@ -33,7 +35,7 @@ class SliceRequest:
     """Keep the first `truncate_to` cached tokens, append `ids` (at least one), then speak.
 
     `probes`: offsets in `ids` after which p(idle) is reported. `max_new_tokens`: 0 to listen only.
-    `gate`: may the model choose silence? If not, `<idle>` is never drawn. `sure`: it shall speak only if it is sure.
+    `gate`: may the model choose silence? If not, `<idle>` is never drawn. `threshold`: which of the sampling's.
     """
 
     truncate_to: int
@@ -41,7 +43,7 @@ class SliceRequest:
     max_new_tokens: int
     probes: tuple[int, ...] = ()
     gate: bool = True
-    sure: bool = False
+    threshold: Literal["idle", "sure", "entered"] = "idle"
 
 
 @dataclass(frozen=True)
