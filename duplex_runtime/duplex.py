@@ -106,7 +106,7 @@ class DuplexConversation:
         self._unsealed = 0  # characters in slices that the model has not reacted to
         self._enter = False
         self._boundary = self.slicing.period_seconds  # of a fixed slice
-        self._awake = not self.slicing.adaptive  # is there something to decide even if nobody speaks?
+        self._awake = False  # is there something to decide even if nobody speaks?
         self._held_back = False  # it was silent, for it was not sure; to be asked once more
         self._speech: Speech | None = None  # not None: the model has the floor
         self._spoken = Spoken(vocabulary)
@@ -216,7 +216,7 @@ class DuplexConversation:
         if speech and not raw and speech.heard(now) < len(speech.tokens):
             return None  # it is still saying what it has
         if not (raw or entered or self._awake or speech):
-            if not self.slicing.adaptive:  # the stream has not changed: neither has the model's decision
+            if self._p_idle is not None and not self.slicing.adaptive:  # same stream, same decision
                 self._emit_slice(now, "", True, self._p_idle)
             self._opened_at = now
             return None

@@ -19,11 +19,11 @@ from webapp.settings import Settings
 
 #: What is typed ("\n" is Enter), and for how many seconds the talk then goes on.
 TALK = (
-    ("can you tell me ", 1.2),
-    ("about volcanoes?\n", 6.0),
-    ("wait, how hot is lava?", 6.0),
-    ("stop.", 3.0),
-    ("what is seven plus five?", 3.0),
+    ("tell me about volcanoes.\n", 7.0),
+    ("how hot is lava?", 5.0),
+    ("stop.", 1.8),
+    ("what is the ", 1.5),
+    ("capital of spain?", 1.2),
 )
 
 

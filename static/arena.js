@@ -121,7 +121,9 @@ export class Arena {
     if (event.type === "error") return this.#banner("error", event.error.message);
     if (event.type === "session.created") return this.#created(event);
     if (this.held) return;
-    if ("at" in event && CLOCK_EVENTS.has(event.type)) this.clock.observe(event.at, localTime());
+    // Slices of the one that waits tell when its words will be shown: they lie ahead of the clock.
+    const ahead = event.type === "duplex.slice" && event.system === "turns";
+    if ("at" in event && CLOCK_EVENTS.has(event.type) && !ahead) this.clock.observe(event.at, localTime());
     reduce(this.state, event);
     if (event.type === "duplex.sealed") this.box.seal(event.characters, this.state.heard);
     if (event.type === "duplex.reaction") this.#showHeader();

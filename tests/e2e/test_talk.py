@@ -67,6 +67,15 @@ def test_who_waits_answers_only_after_enter(arena: Any) -> None:
     assert arena.of("duplex.slice", "turns")[0]["user"] == "What is the capital of France?"
 
 
+def test_what_is_to_be_said_later_is_not_shown_yet(arena: Any) -> None:
+    """The whole answer of the one that waits is known at once, and is shown at the pace of speech."""
+    arena.type("tell me about volcanoes.")
+    arena.part("box").press("Enter")
+    arena.wait_for("its last words", lambda e: e.get("system") == "turns" and "soil" in e.get("delta", ""))
+    expect(arena.answer("turns")).to_contain_text("olcano")
+    assert "soil" not in arena.answer("turns").inner_text()
+
+
 def test_who_waits_is_deaf_while_it_answers(arena: Any) -> None:
     arena.type("tell me about volcanoes.")
     arena.part("box").press("Enter")
@@ -113,8 +122,8 @@ def test_the_talk_replays_to_the_same_tokens(
     arena.wait_for("both", lambda e: e["type"] == "response.created" and e["system"] == "turns")
     arena.type("stop.")
     arena.wait_for("the end", lambda e: e["type"] == "response.done" and e["system"] == "duplex")
-    arena.part("new").click()  # ends the session, and with it the recording
     log = data / "recordings" / f"{arena.session}.jsonl"
+    arena.part("new").click()  # ends the session, and with it the recording
     assert replay_log(log, None) == 0
     said = capsys.readouterr().out
     assert "duplex: " in said and "turns: " in said and "duplex: 0 tokens" not in said
