@@ -75,6 +75,8 @@ def chromium() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # the browser last: what is quick fails first, and Playwright's event loop runs until the end of the session
+    items.sort(key=lambda item: item.get_closest_marker("e2e") is not None)
     gpu_items = [item for item in items if item.get_closest_marker("gpu")]
     if not gpu_items:
         return

@@ -125,7 +125,7 @@ def _topic(index: int, row: dict[str, Any]) -> Exchange:
     inner = tuple(
         Exchange(f"{row['id']}-{i}", "inner", tuple(q["ask"]), (q["answer"],)) for i, q in enumerate(row["questions"])
     )
-    more = tuple(template.format(name=row["name"]) for template in MORE_ABOUT)
+    more = tuple(w for template in MORE_ABOUT if (w := template.format(name=row["name"])) not in wordings)
     return Exchange(row["id"], "topic", tuple(wordings), tuple(row["sentences"]), inner, more)
 
 
