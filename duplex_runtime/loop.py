@@ -162,6 +162,8 @@ class Loop:
     def _answer(self, session: Session, output: Output) -> None:
         at = session.clock.now()
         session.in_engine = not output.done
+        if output.error:
+            raise output.error
         session.conversation.apply(output, at)
         for observer in session.observers:
             observer.answered(output, at)

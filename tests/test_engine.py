@@ -1,6 +1,6 @@
-"""The real engine over a tiny random model, against encoding everything cold."""
+"""The real engine over a tiny random model, against encoding everything cold; with each network there is."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
 import pytest
@@ -10,8 +10,11 @@ from transformers import GraniteForCausalLM
 
 from duplex_runtime.alignment.train import Shape, make_model
 from duplex_runtime.clock import SimulatedClock
-from duplex_runtime.duplex import DuplexConversation
-from duplex_runtime.engine.engine import TorchEngine
+from duplex_runtime.duplex import DuplexConversation, Memory
+from duplex_runtime.engine.engine import SlotEngine, _sample
+from duplex_runtime.engine.fused import FusedNetwork
+from duplex_runtime.engine.network import Network, Part
+from duplex_runtime.engine.plain import PlainNetwork
 from duplex_runtime.engine.requests import Engine, Output, Sampling, SliceRequest
 from duplex_runtime.errors import DuplexError
 from duplex_runtime.events import UserText
@@ -22,8 +25,11 @@ VOCABULARY = 200
 IDLE, EOS = EMBEDDED.idle, EMBEDDED.eos
 
 
+MakeNetwork = Callable[..., Network]
+
+
 @pytest.fixture(scope="module")
-def model() -> Iterator[GraniteForCausalLM]:
+def granite() -> Iterator[GraniteForCausalLM]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.manual_seed(3)
@@ -36,8 +42,19 @@ def model() -> Iterator[GraniteForCausalLM]:
     torch.set_num_threads(threads)
 
 
-def engine_of(model: GraniteForCausalLM, **options: int) -> TorchEngine:
-    return TorchEngine(model, IDLE, EOS, **options)
+@pytest.fixture(params=[PlainNetwork, FusedNetwork])
+def network(granite: GraniteForCausalLM, request: pytest.FixtureRequest) -> MakeNetwork:
+    """Makes a network of `slots` rows of `max_length` tokens."""
+
+    def make(slots: int = 8, max_length: int = 300) -> Network:
+        made: Network = request.param(granite, slots, max_length)
+        return made
+
+    return make
+
+
+def engine_of(network: MakeNetwork, step_tokens: int = 512, **options: int) -> SlotEngine:
+    return SlotEngine(network(**options), IDLE, EOS, step_tokens)
 
 
 def ask(engine: Engine, slot: int, request: SliceRequest) -> list[Output]:
@@ -52,10 +69,10 @@ def tokens(outputs: Sequence[Output]) -> list[int]:
     return [o.token for o in outputs if o.token is not None]
 
 
-def cold_idle(model: GraniteForCausalLM, ids: Sequence[int]) -> list[float]:
+def cold_idle(granite: GraniteForCausalLM, ids: Sequence[int]) -> list[float]:
     """p(idle) after every id, the whole stream in one pass without a cache."""
     with torch.inference_mode():
-        logits = model(input_ids=torch.tensor([list(ids)]), use_cache=False).logits[0]
+        logits = granite(input_ids=torch.tensor([list(ids)]), use_cache=False).logits[0]
     return torch.softmax(logits.float(), -1)[:, IDLE].tolist()
 
 
@@ -74,9 +91,11 @@ def pieces(ids: Sequence[int], seed: int) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_slice_by_slice_gives_what_the_whole_stream_gives(model: GraniteForCausalLM, seed: int) -> None:
+def test_slice_by_slice_gives_what_the_whole_stream_gives(
+    granite: GraniteForCausalLM, network: MakeNetwork, seed: int
+) -> None:
     ids = some_ids(120, seed)
-    engine = engine_of(model)
+    engine = engine_of(network)
     slot = engine.open(Sampling())
     warm: list[float] = []
     at = 0
@@ -85,28 +104,24 @@ def test_slice_by_slice_gives_what_the_whole_stream_gives(model: GraniteForCausa
         warm += output.p_idle
         at += len(piece)
         assert output.length == at
-    cold = cold_idle(model, ids)
+    cold = cold_idle(granite, ids)
     assert max(abs(a - b) for a, b in zip(warm, cold, strict=True)) < 1e-4
 
 
-def test_the_logits_themselves_are_those_of_a_cold_encoding(model: GraniteForCausalLM) -> None:
+def test_the_logits_themselves_are_those_of_a_cold_encoding(granite: GraniteForCausalLM, network: MakeNetwork) -> None:
     ids = some_ids(60)
-    engine = engine_of(model)
-    slot = engine.open(Sampling())
-    row = engine._rows[slot]
-    warm = []
+    made, warm, at = network(), [], 0
     for piece in pieces(ids, 1):
-        row.pending = tuple(piece)
-        with torch.inference_mode():
-            warm.append(engine._forward(row, list(range(len(piece)))))
+        warm.append(made.forward([Part(3, at, tuple(piece), tuple(range(len(piece))))]))
+        at += len(piece)
     with torch.inference_mode():
-        cold = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
+        cold = granite(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
     assert (torch.cat(warm) - cold).abs().max() < 1e-4
 
 
-def test_greedy_words_are_those_of_a_cold_encoding(model: GraniteForCausalLM) -> None:
+def test_greedy_words_are_those_of_a_cold_encoding(network: MakeNetwork) -> None:
     ids = some_ids(50)
-    warm, cold = engine_of(model), engine_of(model)
+    warm, cold = engine_of(network), engine_of(network)
     slot, at = warm.open(Sampling()), 0
     for piece in pieces(ids, 2)[:-1]:
         ask(warm, slot, SliceRequest(at, tuple(piece), 0))
@@ -117,8 +132,8 @@ def test_greedy_words_are_those_of_a_cold_encoding(model: GraniteForCausalLM) ->
     assert len(said) >= 1
 
 
-def test_what_was_rolled_back_was_never_there(model: GraniteForCausalLM) -> None:
-    engine = engine_of(model)
+def test_what_was_rolled_back_was_never_there(network: MakeNetwork) -> None:
+    engine = engine_of(network)
     slot, other = engine.open(Sampling()), engine.open(Sampling())
     base, wrong, right = some_ids(20), some_ids(15, 5), some_ids(10, 6)[1:]
     ask(engine, slot, SliceRequest(0, (*base, *wrong), 8, gate=False))
@@ -130,9 +145,9 @@ def test_what_was_rolled_back_was_never_there(model: GraniteForCausalLM) -> None
     assert tokens(after) == tokens(never)
 
 
-def test_conversations_in_one_engine_do_not_hear_each_other(model: GraniteForCausalLM) -> None:
+def test_conversations_in_one_engine_do_not_hear_each_other(network: MakeNetwork) -> None:
     def alone(seed: int) -> list[int]:
-        engine = engine_of(model)
+        engine = engine_of(network)
         return tokens(ask(engine, engine.open(sampling(seed)), request(seed)))
 
     def sampling(seed: int) -> Sampling:
@@ -141,7 +156,7 @@ def test_conversations_in_one_engine_do_not_hear_each_other(model: GraniteForCau
     def request(seed: int) -> SliceRequest:
         return SliceRequest(0, tuple(some_ids(10 + 7 * seed, seed)), 4 + seed, gate=False)
 
-    engine = engine_of(model)
+    engine = engine_of(network)
     slots = {engine.open(sampling(seed)): seed for seed in range(5)}
     for slot, seed in slots.items():
         engine.submit(slot, request(seed))
@@ -153,19 +168,23 @@ def test_conversations_in_one_engine_do_not_hear_each_other(model: GraniteForCau
     assert together == {seed: alone(seed) for seed in range(5)}
 
 
-def test_probes_are_reported_in_their_order_with_the_first_output_only(model: GraniteForCausalLM) -> None:
+def test_probes_are_reported_in_their_order_with_the_first_output_only(
+    granite: GraniteForCausalLM, network: MakeNetwork
+) -> None:
     ids = some_ids(12)
-    engine = engine_of(model)
+    engine = engine_of(network)
     outputs = ask(engine, engine.open(Sampling()), SliceRequest(0, tuple(ids), 5, (2, 7, 11), gate=False))
-    cold = cold_idle(model, ids)
+    cold = cold_idle(granite, ids)
     assert outputs[0].p_idle == pytest.approx([cold[2], cold[7], cold[11]], abs=1e-5)
     assert all(o.p_idle == () for o in outputs[1:])
 
 
-def test_a_model_surer_of_silence_than_the_threshold_is_silent(model: GraniteForCausalLM) -> None:
+def test_a_model_surer_of_silence_than_the_threshold_is_silent(
+    granite: GraniteForCausalLM, network: MakeNetwork
+) -> None:
     ids = some_ids(12)
-    p_idle = cold_idle(model, ids)[-1]
-    engine = engine_of(model)
+    p_idle = cold_idle(granite, ids)[-1]
+    engine = engine_of(network)
     silent = engine.open(Sampling(idle_threshold=p_idle * 0.99))
     speaks = engine.open(Sampling(idle_threshold=p_idle * 1.01))
     (output,) = ask(engine, silent, SliceRequest(0, tuple(ids), 5, (11,)))
@@ -173,44 +192,45 @@ def test_a_model_surer_of_silence_than_the_threshold_is_silent(model: GraniteFor
     assert tokens(ask(engine, speaks, SliceRequest(0, tuple(ids), 5, (11,))))
 
 
-def test_without_the_gate_it_speaks_whatever_the_threshold(model: GraniteForCausalLM) -> None:
-    engine = engine_of(model)
+def test_without_the_gate_it_speaks_whatever_the_threshold(network: MakeNetwork) -> None:
+    engine = engine_of(network)
     slot = engine.open(Sampling(idle_threshold=0.0))
     assert tokens(ask(engine, slot, SliceRequest(0, tuple(some_ids(12)), 5, gate=False)))
 
 
-def test_listening_says_nothing_and_costs_one_step(model: GraniteForCausalLM) -> None:
-    engine = engine_of(model)
+def test_listening_says_nothing_and_costs_one_step(network: MakeNetwork) -> None:
+    engine = engine_of(network)
     outputs = ask(engine, engine.open(Sampling(idle_threshold=2.0)), SliceRequest(0, tuple(some_ids(9)), 0, (8,)))
     assert [(o.token, o.done, o.length, len(o.p_idle)) for o in outputs] == [(None, True, 9, 1)]
 
 
 class Wants:
-    """A stand-in for a model: wants certain tokens most, one list of preferences for every position."""
+    """A network whose model wants certain tokens most, one list of preferences for every position."""
 
-    def __init__(self, model: GraniteForCausalLM, *favourites: int) -> None:
-        self._model, self._favourites = model, favourites
-        self.config, self.dtype, self.device = model.config, model.dtype, model.device
+    def __init__(self, network: Network, favourites: Sequence[int]) -> None:
+        self._network, self._favourites = network, favourites
+        self.slots, self.max_length = network.slots, network.max_length
 
-    def eval(self) -> "Wants":
-        return self
-
-    def __call__(self, **options: torch.Tensor) -> object:
-        out = self._model(**options)
+    def forward(self, parts: Sequence[Part]) -> torch.Tensor:
+        logits = self._network.forward(parts).clone()
         for rank, token in enumerate(self._favourites):
-            out.logits[..., token] = 1000.0 - rank
-        return out
+            logits[:, token] = 1000.0 - rank
+        return logits
 
 
-def test_its_first_token_is_never_the_end_nor_silence(model: GraniteForCausalLM) -> None:
-    engine = engine_of(Wants(model, EOS, IDLE, 77))  # type: ignore[arg-type]
+def wanting(network: MakeNetwork, *favourites: int) -> MakeNetwork:
+    return lambda **options: Wants(network(**options), favourites)
+
+
+def test_its_first_token_is_never_the_end_nor_silence(network: MakeNetwork) -> None:
+    engine = engine_of(wanting(network, EOS, IDLE, 77))
     outputs = ask(engine, engine.open(Sampling()), SliceRequest(0, (1, 10, 11), 5, gate=False))
     assert [(o.token, o.finished) for o in outputs] == [(77, False), (None, True)]
     assert outputs[-1].length == 4  # the word is cached, its </s> is not
 
 
-def test_silence_is_never_said_in_the_middle(model: GraniteForCausalLM) -> None:
-    engine = engine_of(Wants(model, IDLE, 77))  # type: ignore[arg-type]
+def test_silence_is_never_said_in_the_middle(network: MakeNetwork) -> None:
+    engine = engine_of(wanting(network, IDLE, 77))
     outputs = ask(engine, engine.open(Sampling()), SliceRequest(0, (1, 10, 11), 4, gate=False))
     assert tokens(outputs) == [77] * 4
     assert [o.done for o in outputs] == [False, False, False, True]
@@ -218,43 +238,41 @@ def test_silence_is_never_said_in_the_middle(model: GraniteForCausalLM) -> None:
     assert outputs[-1].length == 6  # the last token is not cached yet
 
 
-def drawn(model: GraniteForCausalLM, sampling: Sampling, count: int = 30) -> list[int]:
-    engine = engine_of(model)
+def drawn(network: MakeNetwork, sampling: Sampling, count: int = 30) -> list[int]:
+    engine = engine_of(network)
     return tokens(ask(engine, engine.open(sampling), SliceRequest(0, tuple(some_ids(9)), count, gate=False)))
 
 
-def test_the_same_seed_draws_the_same_words(model: GraniteForCausalLM) -> None:
+def test_the_same_seed_draws_the_same_words(network: MakeNetwork) -> None:
     sampling = Sampling(temperature=1.5, top_p=1.0, seed=4)
-    assert drawn(model, sampling) == drawn(model, sampling)
-    assert drawn(model, sampling) != drawn(model, Sampling(temperature=1.5, top_p=1.0, seed=5))
+    assert drawn(network, sampling) == drawn(network, sampling)
+    assert drawn(network, sampling) != drawn(network, Sampling(temperature=1.5, top_p=1.0, seed=5))
 
 
-def test_a_tiny_top_p_is_greedy(model: GraniteForCausalLM) -> None:
-    assert drawn(model, Sampling(temperature=1.0, top_p=1e-6)) == drawn(model, Sampling())
+def test_a_tiny_top_p_is_greedy(network: MakeNetwork) -> None:
+    assert drawn(network, Sampling(temperature=1.0, top_p=1e-6)) == drawn(network, Sampling())
 
 
-def test_top_p_keeps_the_smallest_set_that_reaches_it(model: GraniteForCausalLM) -> None:
-    engine = engine_of(model)
+def test_top_p_keeps_the_smallest_set_that_reaches_it(network: MakeNetwork) -> None:
+    engine = engine_of(network)
     row = engine._rows[engine.open(Sampling(temperature=1.0, top_p=0.7))]
-    row.said = 1
     logits = torch.full((VOCABULARY,), -50.0)
     logits[10:14] = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
-    seen = {engine._draw(logits.clone(), row) for _ in range(300)}
-    assert seen == {10, 11}
+    assert {_sample(logits, row) for _ in range(300)} == {10, 11}
 
 
-def test_a_full_engine_says_so(model: GraniteForCausalLM) -> None:
-    engine = engine_of(model, slots=1)
+def test_a_full_engine_says_so(network: MakeNetwork) -> None:
+    engine = engine_of(network, slots=1)
     slot = engine.open(Sampling())
     with pytest.raises(DuplexError, match="all 1 places are taken") as caught:
         engine.open(Sampling())
     assert caught.value.code == "full"
     engine.close(slot)
-    assert engine.open(Sampling()) != slot
+    assert engine.open(Sampling()) == slot
 
 
-def test_a_slot_closed_in_the_middle_ends_its_work(model: GraniteForCausalLM) -> None:
-    engine = engine_of(model)
+def test_a_slot_closed_in_the_middle_ends_its_work(network: MakeNetwork) -> None:
+    engine = engine_of(network)
     slot = engine.open(Sampling())
     engine.submit(slot, SliceRequest(0, (1, 2), 5, gate=False))
     engine.step()
@@ -274,9 +292,9 @@ def test_a_slot_closed_in_the_middle_ends_its_work(model: GraniteForCausalLM) ->
     ],
 )
 def test_a_request_that_does_not_fit_is_refused_and_harms_nothing(
-    model: GraniteForCausalLM, request_: SliceRequest, message: str
+    network: MakeNetwork, request_: SliceRequest, message: str
 ) -> None:
-    engine = engine_of(model, max_length=32)
+    engine = engine_of(network, max_length=32)
     slot = engine.open(Sampling())
     with pytest.raises(ValueError, match=message):
         engine.submit(slot, request_)
@@ -284,28 +302,140 @@ def test_a_request_that_does_not_fit_is_refused_and_harms_nothing(
     assert tokens(ask(engine, slot, SliceRequest(0, (1, 10), 3, gate=False)))
 
 
-def test_a_slot_can_be_filled_to_its_last_place(model: GraniteForCausalLM) -> None:
-    engine = engine_of(Wants(model, 77), max_length=32)  # type: ignore[arg-type]
+def test_a_slot_can_be_filled_to_its_last_place(network: MakeNetwork) -> None:
+    engine = engine_of(wanting(network, 77), max_length=32)
     assert len(tokens(ask(engine, engine.open(Sampling()), SliceRequest(0, (1,) * 22, 10, gate=False)))) == 10
 
 
-def test_a_slot_takes_one_request_at_a_time(model: GraniteForCausalLM) -> None:
-    engine = engine_of(model)
+def test_a_slot_takes_one_request_at_a_time(network: MakeNetwork) -> None:
+    engine = engine_of(network)
     slot = engine.open(Sampling())
     engine.submit(slot, SliceRequest(0, (1, 2), 5))
     with pytest.raises(ValueError, match="unfinished request"):
         engine.submit(slot, SliceRequest(0, (1, 2), 5))
 
 
-def test_a_talk_over_the_real_engine_remembers_what_its_stream_says(model: GraniteForCausalLM) -> None:
-    words, clock, engine = Words(10), SimulatedClock(), engine_of(model)
+def test_a_talk_over_the_real_engine_remembers_what_its_stream_says(network: MakeNetwork) -> None:
+    words, clock, engine = Words(10), SimulatedClock(), engine_of(network)
     words.encode(" ".join(f"v{i} v{i}." for i in range((VOCABULARY - 10) // 2)))
-    loop, conversation = Loop(engine), DuplexConversation(EMBEDDED, words)
+    loop, conversation = Loop(engine), DuplexConversation(EMBEDDED, words, memory=Memory(120, 50))
     session = loop.add(conversation, clock, Sampling(idle_threshold=0.02))
     run_script(loop, session, [(i * 0.7, UserText(f"v{i} v{i + 1}. ")) for i in range(40)], clock, 5.0)
     slot, request_ = session.slot, SliceRequest(0, tuple(conversation.stream), 0, (len(conversation.stream) - 1,))
-    warm_length = min(engine._rows[slot].cache.length, len(conversation.stream) - 1)
+    warm_length = min(engine._rows[slot].length, len(conversation.stream) - 1)
     rest = tuple(conversation.stream[warm_length:])
     (warm,) = ask(engine, slot, SliceRequest(warm_length, rest, 0, (len(rest) - 1,)))
     (cold,) = ask(engine, engine.open(Sampling()), request_)
     assert warm.p_idle == pytest.approx(cold.p_idle, abs=1e-5)
+
+
+def test_rows_of_every_age_share_a_pass(granite: GraniteForCausalLM, network: MakeNetwork) -> None:
+    """Sixteen conversations, appends of every length beside single tokens, holes between the slots."""
+    made, rng = network(slots=20), Random(0)
+    streams = {slot: some_ids(120, slot) for slot in range(20) if slot % 5 != 3}
+    cold = {}
+    with torch.inference_mode():
+        for slot, ids in streams.items():
+            cold[slot] = granite(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
+    at = dict.fromkeys(streams, 0)
+    while any(at[slot] < 120 for slot in streams):
+        parts = []
+        for slot in streams:
+            count = min(rng.choice([0, 1, 1, 1, 2, 7, 20]), 120 - at[slot])
+            if count:
+                ids = tuple(streams[slot][at[slot] : at[slot] + count])
+                parts.append(Part(slot, at[slot], ids, tuple(sorted({0, count - 1}))))
+        if not parts:
+            continue
+        logits = made.forward(parts)
+        expected = torch.cat([cold[p.slot][[p.start + k for k in p.keep]] for p in parts])
+        assert (logits - expected).abs().max() < 1e-4
+        for part in parts:
+            at[part.slot] += len(part.ids)
+
+
+def test_a_long_append_takes_several_passes_and_others_speak_on(network: MakeNetwork) -> None:
+    engine, alone = engine_of(network, step_tokens=10), engine_of(network)
+    speaker, reader = engine.open(Sampling()), engine.open(Sampling())
+    engine.submit(speaker, SliceRequest(0, tuple(some_ids(5)), 12, gate=False))
+    engine.step()
+    long = SliceRequest(0, tuple(some_ids(60, 2)), 3, (4, 25, 59), gate=False)
+    engine.submit(reader, long)
+    outputs = []
+    for _ in range(5):
+        during = engine.step()
+        assert [o.slot for o in during] == [speaker]
+    while engine.busy:
+        outputs += [o for o in engine.step() if o.slot == reader]
+    expected = ask(alone, alone.open(Sampling()), long)
+    assert tokens(outputs) == tokens(expected)
+    assert outputs[0].p_idle == pytest.approx(expected[0].p_idle, abs=1e-5)
+    assert len(outputs[0].p_idle) == 3
+
+
+def test_no_append_starves_behind_later_ones(network: MakeNetwork) -> None:
+    engine = engine_of(network, step_tokens=10)
+    slots = [engine.open(Sampling()) for _ in range(4)]
+    for slot in slots:
+        engine.submit(slot, SliceRequest(0, tuple(some_ids(10, slot)), 0))
+    done = []
+    while engine.busy:
+        done += [o.slot for o in engine.step()]
+    assert done == slots
+
+
+class Breaks:
+    """A network that cannot take token 99, alone or in company."""
+
+    def __init__(self, network: Network, error: Exception) -> None:
+        self._network, self._error = network, error
+        self.slots, self.max_length = network.slots, network.max_length
+
+    def forward(self, parts: Sequence[Part]) -> torch.Tensor:
+        if any(99 in part.ids for part in parts):
+            raise self._error
+        return self._network.forward(parts)
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room for 3 GB"), RuntimeError("out of memory")])
+def test_a_row_that_breaks_the_pass_is_ended_and_the_others_go_on(network: MakeNetwork, error: Exception) -> None:
+    engine = engine_of(lambda **options: Breaks(network(**options), error))
+    good, bad = engine.open(Sampling()), engine.open(Sampling())
+    request = SliceRequest(0, tuple(some_ids(9)), 4, gate=False)
+    engine.submit(good, request)
+    engine.submit(bad, SliceRequest(0, (1, 99, 5), 4, gate=False))
+    outputs = []
+    while engine.busy:
+        outputs += engine.step()
+    (failed,) = [o for o in outputs if o.slot == bad]
+    assert failed.done and failed.error and failed.error.code == "model_failed"
+    assert str(error) in str(failed.error)
+    alone = engine_of(network)
+    assert tokens([o for o in outputs if o.slot == good]) == tokens(ask(alone, alone.open(Sampling()), request))
+    assert tokens(ask(engine, bad, SliceRequest(0, (1, 10), 3, gate=False)))  # its slot still works
+
+
+class Overflows(Breaks):
+    """Gives numbers that are none after token 99."""
+
+    def forward(self, parts: Sequence[Part]) -> torch.Tensor:
+        logits = self._network.forward(parts).clone()
+        line = 0
+        for part in parts:
+            if 99 in part.ids:
+                logits[line : line + len(part.keep)] = torch.nan
+            line += len(part.keep)
+        return logits
+
+
+def test_numbers_that_overflow_end_that_conversation_with_a_word(network: MakeNetwork) -> None:
+    engine = engine_of(lambda **options: Overflows(network(**options), Exception()))
+    good, bad = engine.open(Sampling()), engine.open(Sampling())
+    engine.submit(good, SliceRequest(0, (1, 10), 3, gate=False))
+    engine.submit(bad, SliceRequest(0, (1, 99), 3))
+    outputs = []
+    while engine.busy:
+        outputs += engine.step()
+    assert len(tokens(outputs)) == 3
+    (error,) = [o.error for o in outputs if o.error]
+    assert "overflowed" in str(error)

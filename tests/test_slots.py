@@ -1,67 +1,90 @@
+"""The cache of keys and values against attention computed for each row by itself."""
+
+from random import Random
+
 import pytest
 import torch
 
-from duplex_runtime.alignment.train import Shape, make_model
-from duplex_runtime.engine.slots import SlotCache, SlotLayer
+from duplex_runtime.engine.network import Part
+from duplex_runtime.engine.slots import Slots
+
+SIZE = 8
 
 
-def layer(capacity: int = 8) -> SlotLayer:
-    return SlotLayer(capacity, torch.float32, torch.device("cpu"))
+def slots_of(kv_heads: int = 2, count: int = 6, length: int = 40) -> Slots:
+    return Slots(layers=2, heads=kv_heads, head_size=SIZE, count=count, length=length)
 
 
-def states(*values: float) -> torch.Tensor:
-    """[1 row, 2 heads, T positions, 3 numbers]."""
-    return torch.tensor(values).view(1, 1, -1, 1).expand(1, 2, -1, 3)
+def states(tokens: int, heads: int, seed: int) -> torch.Tensor:
+    return torch.randn(tokens, heads, SIZE, generator=torch.Generator().manual_seed(seed))
 
 
-def test_states_are_appended_behind_what_is_there() -> None:
-    cache = layer()
-    cache.update(states(1.0, 2.0), states(10.0, 20.0))
-    keys, values = cache.update(states(3.0), states(30.0))
-    assert torch.equal(keys, states(1.0, 2.0, 3.0))
-    assert torch.equal(values, states(10.0, 20.0, 30.0))
-    assert cache.get_seq_length() == 3
+def alone(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+    """Causal attention of one row, written out; [T, heads, SIZE]."""
+    share = q.shape[1] // k.shape[1]
+    k, v = k.repeat_interleave(share, dim=1), v.repeat_interleave(share, dim=1)
+    scores = torch.einsum("qhd,khd->hqk", q, k) * scale
+    scores += torch.full(scores.shape[1:], -torch.inf).triu(1)
+    return torch.einsum("hqk,khd->qhd", scores.softmax(-1), v)
 
 
-def test_what_was_truncated_is_overwritten() -> None:
-    cache = layer()
-    cache.update(states(1.0, 2.0, 3.0), states(1.0, 2.0, 3.0))
-    cache.length = 1
-    keys, _ = cache.update(states(9.0), states(9.0))
-    assert torch.equal(keys, states(1.0, 9.0))
+@pytest.mark.parametrize("heads", [2, 6])
+def test_ragged_passes_give_each_row_what_it_has_alone(heads: int) -> None:
+    slots, rng = slots_of(), Random(1)
+    rows = {s: (states(30, heads, s), states(30, 2, 10 + s), states(30, 2, 20 + s)) for s in (0, 1, 2, 4)}
+    at = dict.fromkeys(rows, 0)
+    while min(at.values()) < 30:
+        parts = []
+        for slot in rng.sample(sorted(rows), 4):
+            if count := min(rng.choice([0, 1, 1, 1, 5]), 30 - at[slot]):
+                parts.append(Part(slot, at[slot], (0,) * count, (count - 1,)))
+        if not parts:
+            continue
+        q, k, v = (torch.cat([rows[p.slot][i][p.start : p.start + len(p.ids)] for p in parts]) for i in range(3))
+        mixed = slots.attend(1, slots.batch(parts), q, k, v, 0.3)
+        expected = [alone(*rows[p.slot], 0.3)[p.start : p.start + len(p.ids)] for p in parts]
+        assert (mixed - torch.cat(expected)).abs().max() < 1e-5
+        for part in parts:
+            at[part.slot] += len(part.ids)
+
+
+def test_neighbours_with_one_token_share_a_call() -> None:
+    parts = [Part(s, 5 + s, (1,), (0,)) for s in (0, 1, 2, 4)] + [Part(5, 3, (1, 2), (1,))]
+    groups = slots_of().batch(parts).groups
+    assert [(g.first, g.last, g.count) for g in groups] == [(0, 3, 1), (4, 5, 1), (5, 6, 2)]
+    assert [g.window for g in groups] == [8, 10, 5]
+
+
+def test_a_single_token_needs_no_mask() -> None:
+    (group,) = slots_of().batch([Part(3, 9, (1,), (0,))]).groups
+    assert group.mask is None
+
+
+def test_what_lies_behind_a_rollback_is_overwritten() -> None:
+    slots = slots_of()
+    for seed, start, count in ((1, 0, 6), (2, 3, 2)):
+        batch = slots.batch([Part(0, start, (0,) * count, (0,))])
+        slots.attend(0, batch, states(count, 2, seed), states(count, 2, seed), states(count, 2, seed), 1.0)
+    keys = slots.layers[0][0, 0].transpose(0, 1)
+    assert torch.equal(keys[:3], states(6, 2, 1)[:3])
+    assert torch.equal(keys[3:5], states(2, 2, 2))
+
+
+def test_a_pass_writes_only_into_its_own_slots() -> None:
+    slots = slots_of()
+    batch = slots.batch([Part(2, 0, (0,) * 4, (3,)), Part(4, 0, (0,), (0,))])
+    slots.attend(0, batch, states(5, 2, 1), states(5, 2, 1), states(5, 2, 1), 1.0)
+    touched = [bool(slots.layers[0][s].any()) for s in range(slots.count)]
+    assert touched == [False, False, True, False, True, False]
 
 
 def test_appending_moves_nothing() -> None:
-    cache = layer()
-    first, _ = cache.update(states(1.0), states(1.0))
-    second, _ = cache.update(states(2.0), states(2.0))
-    assert first.data_ptr() == second.data_ptr()
+    slots = slots_of()
+    before = [layer.data_ptr() for layer in slots.layers]
+    for start in range(10):
+        slots.attend(0, slots.batch([Part(0, start, (0,), (0,))]), *(states(1, 2, 1),) * 3, 1.0)
+    assert [layer.data_ptr() for layer in slots.layers] == before
 
 
-def test_no_memory_is_taken_before_the_first_words() -> None:
-    assert not layer().is_initialized
-
-
-def test_a_query_sees_what_is_valid_and_itself() -> None:
-    cache = layer()
-    cache.update(states(1.0, 2.0), states(1.0, 2.0))
-    assert cache.get_mask_sizes(3) == (5, 0)
-    assert cache.get_max_length() == 8
-
-
-def test_more_than_the_capacity_is_an_error() -> None:
-    cache = layer(2)
-    with pytest.raises(RuntimeError):
-        cache.update(states(1.0, 2.0, 3.0), states(1.0, 2.0, 3.0))
-
-
-def test_a_conversation_has_a_layer_for_each_of_the_model() -> None:
-    model = make_model(Shape(32, 64, 2, 2), 50)
-    cache = SlotCache(model.config, 16, torch.float32, torch.device("cpu"))
-    with torch.inference_mode():
-        model(input_ids=torch.tensor([[1, 2, 3]]), past_key_values=cache, use_cache=True)
-    assert [s.length for s in cache.slot_layers] == [3, 3]
-    cache.truncate(2)
-    assert cache.length == 2
-    cache.truncate(10)
-    assert [s.length for s in cache.slot_layers] == [2, 2]
+def test_bytes_of_a_token() -> None:
+    assert slots_of().bytes_per_token == 2 * 2 * 2 * SIZE * 4  # layers, keys and values, heads, numbers, float32

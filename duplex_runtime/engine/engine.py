@@ -1,6 +1,6 @@
-"""The engine: a causal language model whose cache grows slice by slice and is never encoded twice.
+"""The engine: many conversations over one network, each token computed once.
 
-    engine = TorchEngine(model, idle=3, eos=2)
+    engine = SlotEngine(network, idle=3, eos=2)
     slot = engine.open(Sampling())
     engine.submit(slot, SliceRequest(0, (1, 4, 17, 5), max_new_tokens=10, probes=(3,)))
     while engine.busy:
@@ -11,40 +11,49 @@ The first token is read from the append's own logits, so listening costs one for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import heapq
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import torch
-from transformers import PreTrainedModel
 
+from duplex_runtime.engine.network import Network, Part
 from duplex_runtime.engine.requests import Output, Sampling, SliceRequest
-from duplex_runtime.engine.slots import SlotCache
 from duplex_runtime.errors import DuplexError
+
+OVERFLOW = "the model's numbers overflowed: expected finite logits; a wider dtype may help"
 
 
 @dataclass
 class _Row:
-    cache: SlotCache
+    """One conversation: what its slot holds, and the request in work."""
+
+    slot: int
     sampling: Sampling
     random: torch.Generator
+    length: int = 0
     request: SliceRequest | None = None
-    pending: tuple[int, ...] = ()  # ids for the next forward pass
+    pending: tuple[int, ...] = ()  # ids that are not in the cache yet
     said: int = 0
+    p_idle: list[float] = field(default_factory=list)
+
+    @property
+    def appending(self) -> bool:
+        return self.said == 0
 
 
-class TorchEngine:
-    """Runs a transformers model on its own device, one row a forward pass.
+class SlotEngine:
+    """Batches whatever is submitted; rows at different phases share a forward pass.
 
-    slots: most conversations at once. max_length: tokens that a slot holds. Not thread-safe: one thread owns it.
+    step_tokens: new tokens of appends in one pass. A longer append takes several passes, between which the
+    others speak on. Not thread-safe: one thread owns it.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, idle: int | None, eos: int, slots: int = 64, max_length: int = 1024
-    ) -> None:
-        self.model = model.eval()
-        self.idle, self.eos, self.slots, self.max_length = idle, eos, slots, max_length
+    def __init__(self, network: Network, idle: int | None, eos: int, step_tokens: int = 512) -> None:
+        self.network, self.idle, self.eos, self.step_tokens = network, idle, eos, step_tokens
+        self._free = list(range(network.slots))  # a heap: low slots first, so that neighbours share a call
         self._rows: dict[int, _Row] = {}
-        self._next = 0
 
     @property
     def busy(self) -> bool:
@@ -53,87 +62,158 @@ class TorchEngine:
 
     def open(self, sampling: Sampling) -> int:
         """A new empty slot; raises DuplexError `full` if all are taken."""
-        if len(self._rows) >= self.slots:
-            raise DuplexError("full", f"all {self.slots} places are taken; try again when somebody has left")
-        slot, self._next = self._next, self._next + 1
-        cache = SlotCache(self.model.config, self.max_length, self.model.dtype, self.model.device)
-        self._rows[slot] = _Row(cache, sampling, torch.Generator().manual_seed(sampling.seed))
+        if not self._free:
+            raise DuplexError("full", f"all {self.network.slots} places are taken; try again when somebody has left")
+        slot = heapq.heappop(self._free)
+        self._rows[slot] = _Row(slot, sampling, torch.Generator().manual_seed(sampling.seed))
         return slot
 
     def close(self, slot: int) -> None:
-        """Give the slot and its memory back."""
-        self._rows.pop(slot, None)
+        """Give the slot back."""
+        if self._rows.pop(slot, None):
+            heapq.heappush(self._free, slot)
 
     def submit(self, slot: int, request: SliceRequest) -> None:
-        """Queue a request; raises ValueError if it does not fit the slot's cache."""
+        """Queue a request; raises ValueError if it does not fit the slot."""
         row = self._rows[slot]
         if row.request:
             raise ValueError(f"slot {slot} has an unfinished request")
-        if not request.ids or not 0 <= request.truncate_to <= row.cache.length:
+        if not request.ids or not 0 <= request.truncate_to <= row.length:
             raise ValueError(
-                f"expected ids and 0 <= truncate_to <= {row.cache.length} cached tokens, "
+                f"expected ids and 0 <= truncate_to <= {row.length} cached tokens, "
                 f"got {len(request.ids)} ids and truncate_to {request.truncate_to}"
             )
         total = request.truncate_to + len(request.ids) + request.max_new_tokens
-        if total > self.max_length:
-            raise ValueError(f"a slot holds {self.max_length} tokens; the request needs {total}")
-        row.cache.truncate(request.truncate_to)
-        row.request, row.pending, row.said = request, request.ids, 0
+        if total > self.network.max_length:
+            raise ValueError(f"a slot holds {self.network.max_length} tokens; the request needs {total}")
+        row.length = request.truncate_to
+        row.request, row.pending, row.said, row.p_idle = request, request.ids, 0, []
 
-    @torch.inference_mode()
     def step(self) -> Sequence[Output]:
-        """One forward pass for every slot with a request."""
-        return [self._advance(slot, row) for slot, row in list(self._rows.items()) if row.request]
+        """One forward pass for what is submitted."""
+        scheduled = list(self._schedule())
+        if not scheduled:
+            return []
+        try:
+            logits = self.network.forward([part for _, part in scheduled])
+        except Exception as error:
+            if len(scheduled) > 1:
+                return self._one_by_one(scheduled)
+            row, _ = scheduled[0]
+            return [self._fail(row, f"a pass through the model failed: {error}")]
+        return self._read(scheduled, logits)
 
-    def _advance(self, slot: int, row: _Row) -> Output:
-        request = row.request
-        assert request
-        appending = row.said == 0
-        keep = sorted({*request.probes, len(row.pending) - 1}) if appending else [0]
-        logits = self._forward(row, keep)
-        p_idle: tuple[float, ...] = ()
-        if appending and self.idle is not None:
-            chances = torch.softmax(logits, dim=-1)[:, self.idle].tolist()
-            p_idle = tuple(chances[keep.index(p)] for p in request.probes)
-            silent = request.gate and chances[-1] >= getattr(row.sampling, f"{request.threshold}_threshold")
-        else:
-            silent = False
-        if silent or request.max_new_tokens == 0:
-            return self._end(slot, row, p_idle)
-        token = self._draw(logits[-1], row)
-        if token == self.eos and not appending:
-            return self._end(slot, row, p_idle, finished=True)
+    def _one_by_one(self, scheduled: Sequence[tuple[_Row, Part]]) -> list[Output]:
+        """A pass that fails is tried again for each row by itself: a part names where it writes, so that is safe."""
+        outputs: list[Output] = []
+        for row, part in scheduled:
+            try:
+                logits = self.network.forward([part])
+            except Exception as error:
+                outputs.append(self._fail(row, f"a pass through the model failed: {error}"))
+            else:
+                outputs += self._read([(row, part)], logits)
+        return outputs
+
+    def _schedule(self) -> Iterator[tuple[_Row, Part]]:
+        """Who speaks, by slot; then appends, the oldest request first, as far as the pass has room."""
+        waiting = [row for row in self._rows.values() if row.request]
+        for row in sorted(waiting, key=lambda row: row.slot):
+            if not row.appending:
+                yield row, Part(row.slot, row.length, row.pending, (0,))
+        room = self.step_tokens
+        for row in waiting:
+            if row.appending and room > 0:
+                assert row.request
+                ids = row.pending[:room]
+                room -= len(ids)
+                done = len(row.request.ids) - len(row.pending)
+                keep = {p - done for p in row.request.probes if 0 <= p - done < len(ids)}
+                if len(ids) == len(row.pending):
+                    keep.add(len(ids) - 1)
+                yield row, Part(row.slot, row.length, ids, tuple(sorted(keep)))
+
+    def _read(self, scheduled: Sequence[tuple[_Row, Part]], logits: torch.Tensor) -> list[Output]:
+        """From the logits of a pass to what each row says."""
+        outputs: list[Output] = []
+        speaking: list[tuple[_Row, int]] = []  # rows that draw a token, from which line of the logits
+        line = 0
+        for row, part in scheduled:
+            assert row.request
+            lines = range(line, line := line + len(part.keep))
+            row.length += len(part.ids)
+            if not row.appending:
+                speaking.append((row, lines[-1]))
+                continue
+            done = len(row.request.ids) - len(row.pending)
+            row.pending = row.pending[len(part.ids) :]
+            chances = self._chances(logits[lines.start : lines.stop])
+            row.p_idle += [
+                c for c, offset in zip(chances, part.keep, strict=True) if done + offset in row.request.probes
+            ]
+            if row.pending:
+                continue  # the rest of a long append comes in the next pass
+            silent = bool(chances) and row.request.gate and chances[-1] >= self._threshold(row)
+            if chances and math.isnan(chances[-1]):
+                outputs.append(self._fail(row, OVERFLOW))
+            elif silent or row.request.max_new_tokens == 0:
+                outputs.append(self._end(row))
+            else:
+                speaking.append((row, lines[-1]))
+        return outputs + self._draw(speaking, logits)
+
+    def _chances(self, logits: torch.Tensor) -> list[float]:
+        if self.idle is None or not len(logits):
+            return []
+        chances: list[float] = torch.softmax(logits, dim=-1)[:, self.idle].tolist()
+        return chances
+
+    def _threshold(self, row: _Row) -> float:
+        assert row.request
+        return float(getattr(row.sampling, f"{row.request.threshold}_threshold"))
+
+    def _draw(self, speaking: Sequence[tuple[_Row, int]], logits: torch.Tensor) -> list[Output]:
+        """A token each, never `<idle>`, nor the end as the first token."""
+        if not speaking:
+            return []
+        rows = [row for row, _ in speaking]
+        logits = logits[[line for _, line in speaking]]
+        if self.idle is not None:
+            logits[:, self.idle] = -torch.inf
+        logits[[row.appending for row in rows], self.eos] = -torch.inf
+        highest, greedy = (values.tolist() for values in logits.max(dim=-1))
+        outputs = []
+        for index, row in enumerate(rows):
+            if not math.isfinite(highest[index]):
+                outputs.append(self._fail(row, OVERFLOW))
+                continue
+            token = greedy[index] if row.sampling.temperature <= 0 else _sample(logits[index], row)
+            outputs.append(self._say(row, token))
+        return outputs
+
+    def _say(self, row: _Row, token: int) -> Output:
+        assert row.request
+        if token == self.eos:
+            return self._end(row, finished=True)
+        p_idle, row.p_idle = tuple(row.p_idle), []
         row.said += 1
         row.pending = (token,)
-        if row.said == request.max_new_tokens:
+        if row.said == row.request.max_new_tokens:
             row.request = None
-        return Output(slot, token, row.request is None, row.cache.length, p_idle=p_idle)
+        return Output(row.slot, token, row.request is None, row.length, p_idle=p_idle)
 
-    def _end(self, slot: int, row: _Row, p_idle: tuple[float, ...], finished: bool = False) -> Output:
+    def _end(self, row: _Row, finished: bool = False) -> Output:
         row.request = None
-        return Output(slot, None, True, row.cache.length, finished, p_idle)
+        return Output(row.slot, None, True, row.length, finished, tuple(row.p_idle) if row.appending else ())
 
-    def _forward(self, row: _Row, keep: list[int]) -> torch.Tensor:
-        """Append `row.pending`; logits float32 [len(keep), vocabulary] at the offsets `keep`."""
-        device = self.model.device
-        ids = torch.tensor([row.pending], device=device)
-        out = self.model(
-            input_ids=ids,
-            past_key_values=row.cache,
-            use_cache=True,
-            logits_to_keep=torch.tensor(keep, device=device),
-        )
-        return out.logits[0].float().cpu()
+    def _fail(self, row: _Row, message: str) -> Output:
+        row.request = None
+        return Output(row.slot, None, True, row.length, error=DuplexError("model_failed", message))
 
-    def _draw(self, logits: torch.Tensor, row: _Row) -> int:
-        """A token that is not `<idle>`, nor the end as the first token."""
-        if self.idle is not None:
-            logits[self.idle] = -torch.inf
-        if row.said == 0:
-            logits[self.eos] = -torch.inf
-        if row.sampling.temperature <= 0:
-            return int(logits.argmax())
-        chances = torch.softmax(logits / row.sampling.temperature, dim=-1)
-        ordered, order = chances.sort(descending=True)
-        ordered[ordered.cumsum(0) - ordered >= row.sampling.top_p] = 0  # the smallest set that reaches top_p
-        return int(order[torch.multinomial(ordered, 1, generator=row.random)])
+
+def _sample(logits: torch.Tensor, row: _Row) -> int:
+    """Nucleus sampling (arXiv 1904.09751): from the smallest set of tokens whose chances reach `top_p`."""
+    chances = torch.softmax(logits / row.sampling.temperature, dim=-1)
+    ordered, order = chances.sort(descending=True)
+    ordered[ordered.cumsum(0) - ordered >= row.sampling.top_p] = 0
+    return int(order[torch.multinomial(ordered, 1, generator=row.random)])

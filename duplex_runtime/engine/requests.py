@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from duplex_runtime.errors import DuplexError
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -52,7 +54,7 @@ class Output:
 
     `token`: a token that the model says, None for silence or the end. `p_idle`: one number per probe, with the
     first output of a request. `done`: the request is finished; `finished`: by the model's own end token.
-    `length`: tokens now cached.
+    `length`: tokens now cached. `error`: this slot's request failed and is over; the others are not concerned.
     """
 
     slot: int
@@ -61,6 +63,7 @@ class Output:
     length: int
     finished: bool = False
     p_idle: tuple[float, ...] = ()
+    error: DuplexError | None = None
 
 
 class Engine(Protocol):

@@ -1,69 +1,133 @@
-"""The KV cache of one conversation: preallocated, appended in place, rolled back by its length."""
+"""The key-value cache of all conversations: one preallocated row a slot, appended in place, nothing copied.
+
+    slots = Slots(layers=6, heads=4, head_size=64, count=64, length=1000)
+    batch = slots.batch(parts)                       # once a forward pass
+    mixed = slots.attend(layer, batch, q, k, v)      # once a layer; q [N, heads, head_size], N all new tokens
+
+The new tokens of all parts lie behind each other in one dimension, so no pass is padded.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-from transformers import PretrainedConfig
-from transformers.cache_utils import Cache, CacheLayerMixin
+from torch.nn.functional import scaled_dot_product_attention
+
+from duplex_runtime.engine.network import Part
 
 
-class SlotLayer(CacheLayerMixin):
-    """Keys and values [1, heads, capacity, head_dim]; the first `length` positions are valid."""
+@dataclass(frozen=True)
+class Group:
+    """Parts that one attention call serves: slots `first` to `last - 1`, all with `count` new tokens.
 
-    is_sliding = False
+    `tokens`: which of the pass's new tokens are theirs. `window`: cached tokens of the longest, new ones included.
+    `mask`: True where a new token may look, [slots, 1, count, window], or None where it may look everywhere.
+    """
 
-    def __init__(self, capacity: int, dtype: torch.dtype, device: torch.device) -> None:
-        super().__init__()
-        self.capacity, self.dtype, self.device = capacity, dtype, device
-        self.length = 0
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Allocate, in the shape of the first states."""
-        batch, heads, _, size = key_states.shape
-        self.keys = torch.zeros(batch, heads, self.capacity, size, dtype=self.dtype, device=self.device)
-        self.values = torch.zeros_like(self.keys)
-        self.is_initialized = True
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write [1, heads, T, head_dim] behind what is valid; returns views of all valid positions."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None and self.values is not None
-        start, self.length = self.length, self.length + key_states.shape[-2]
-        self.keys[:, :, start : self.length] = key_states
-        self.values[:, :, start : self.length] = value_states
-        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """(keys that a query of this length will see, offset of the first)."""
-        return self.length + query_length, 0
-
-    def get_seq_length(self) -> int:
-        """Valid positions."""
-        return self.length
-
-    def get_max_length(self) -> int:
-        """Positions allocated."""
-        return self.capacity
+    first: int
+    last: int
+    tokens: slice
+    count: int
+    window: int
+    mask: torch.Tensor | None
 
 
-class SlotCache(Cache):
-    """One `SlotLayer` for each layer of the model."""
+@dataclass(frozen=True)
+class Batch:
+    """One forward pass: for each new token its id, slot and position [N], and the groups for attention."""
 
-    def __init__(self, config: PretrainedConfig, capacity: int, dtype: torch.dtype, device: torch.device) -> None:
-        self.slot_layers = [SlotLayer(capacity, dtype, device) for _ in range(config.num_hidden_layers)]
-        super().__init__(layers=list(self.slot_layers))
+    ids: torch.Tensor
+    slots: torch.Tensor
+    positions: torch.Tensor
+    keep: torch.Tensor  # offsets of the tokens whose logits are wanted
+    groups: tuple[Group, ...]
+
+
+class Slots:
+    """Keys and values [count, 2, heads, length, head_size] for each layer. Memory is touched as slots fill."""
+
+    def __init__(
+        self,
+        layers: int,
+        heads: int,
+        head_size: int,
+        count: int,
+        length: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.count, self.length, self.device = count, length, torch.device(device)
+        shape = (count, 2, heads, length, head_size)
+        # zeros come from fresh pages of the system: a slot costs memory from its first token on
+        self.layers = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
 
     @property
-    def length(self) -> int:
-        """Tokens cached."""
-        return self.slot_layers[0].length
+    def bytes_per_token(self) -> int:
+        """What one cached token costs, all layers together."""
+        one = self.layers[0]
+        return len(self.layers) * 2 * one.shape[2] * one.shape[4] * one.element_size()
 
-    def truncate(self, length: int) -> None:
-        """Forget all but the first `length` tokens: nothing is copied."""
-        for layer in self.slot_layers:
-            layer.length = min(layer.length, length)
+    def batch(self, parts: Sequence[Part]) -> Batch:
+        """Lay out one pass; parts may come in any order and are served in it."""
+        ids = [i for part in parts for i in part.ids]
+        slots = [part.slot for part in parts for _ in part.ids]
+        positions = [p for part in parts for p in range(part.start, part.start + len(part.ids))]
+        keep, offset = [], 0
+        for part in parts:
+            keep += [offset + k for k in part.keep]
+            offset += len(part.ids)
+        new, at, where = torch.tensor([ids, slots, positions]).to(self.device)
+        return Batch(new, at, where, torch.tensor(keep, device=self.device), tuple(self._groups(parts)))
+
+    def _groups(self, parts: Sequence[Part]) -> list[Group]:
+        # neighbours in memory with one new token each share a call; the rest, mostly appends, go one by one
+        groups: list[Group] = []
+        run: list[Part] = []
+        offset = 0
+        for part in parts:
+            joins = run and len(part.ids) == 1 == len(run[0].ids) and part.slot == run[-1].slot + 1
+            if run and not joins:
+                groups.append(self._group(run, offset))
+                run = []
+            run.append(part)
+            offset += len(part.ids)
+        groups.append(self._group(run, offset))
+        return groups
+
+    def _group(self, run: Sequence[Part], end: int) -> Group:
+        count = len(run[0].ids)
+        starts = [part.start for part in run]
+        window = max(starts) + count
+        mask = None
+        if count > 1 or min(starts) != max(starts):
+            columns = torch.arange(window, device=self.device)
+            rows = torch.tensor(starts, device=self.device)[:, None] + torch.arange(count, device=self.device)
+            mask = (columns <= rows[:, :, None])[:, None]
+        return Group(run[0].slot, run[-1].slot + 1, slice(end - count * len(run), end), count, window, mask)
+
+    def attend(
+        self, layer: int, batch: Batch, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        """Write k and v [N, heads, head_size], then let each new token look at its own slot up to itself.
+
+        q: [N, heads × share, head_size]; the result has its shape. `share` > 1 is grouped-query attention.
+        """
+        cache = self.layers[layer]
+        by_token = cache.permute(0, 3, 1, 2, 4)
+        by_token[batch.slots, batch.positions] = torch.stack((k, v), dim=1)
+        mixed = [
+            scaled_dot_product_attention(
+                q[group.tokens].unflatten(0, (-1, group.count)).transpose(1, 2),
+                cache[group.first : group.last, 0, :, : group.window],
+                cache[group.first : group.last, 1, :, : group.window],
+                attn_mask=group.mask,
+                scale=scale,
+                enable_gqa=q.shape[1] != k.shape[1],
+            )
+            .transpose(1, 2)
+            .flatten(0, 1)
+            for group in batch.groups
+        ]
+        return mixed[0] if len(mixed) == 1 else torch.cat(mixed)

@@ -22,7 +22,7 @@ from duplex_runtime.slices import Slicing
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from duplex_runtime.engine.engine import TorchEngine
+    from duplex_runtime.engine.engine import SlotEngine
 
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 
@@ -61,11 +61,16 @@ class LoadedModel:
         """How many numbers it has learned; a tied head counts once."""
         return sum(p.numel() for p in self.network.parameters())
 
-    def engine(self, slots: int = 64) -> TorchEngine:
+    def engine(self, slots: int = 64) -> SlotEngine:
         """A new engine over the weights."""
-        from duplex_runtime.engine.engine import TorchEngine
+        from duplex_runtime.engine.engine import SlotEngine
+        from duplex_runtime.engine.fused import FusedNetwork, fusible
+        from duplex_runtime.engine.plain import PlainNetwork
 
-        return TorchEngine(self.network, self.layout.idle, self.layout.eos, slots, max_length=2 * self.memory.limit)
+        # a large model's time is its arithmetic: there the hand-written pass would only double the weights
+        small = self.parameters < 300e6 and fusible(self.network)
+        make = FusedNetwork if small else PlainNetwork
+        return SlotEngine(make(self.network, slots, 2 * self.memory.limit), self.layout.idle, self.layout.eos)
 
     def conversation(
         self, system: str, slicing: Slicing, pause_seconds: float | None = None
