@@ -16,6 +16,8 @@ from duplex_runtime.events import (
     Enter,
     Event,
     Input,
+    Pace,
+    Paced,
     Reaction,
     ResponseCreated,
     ResponseDone,
@@ -48,6 +50,7 @@ class TurnConversation:
     ) -> None:
         self.layout, self.vocabulary = layout, vocabulary
         self.slicing, self.memory, self.pause_seconds = slicing or Slicing(), memory or Memory(), pause_seconds
+        self._unhurried = self.slicing
         self.stream: list[int] = [layout.bos]
         self._turns: list[int] = []  # where each turn starts in the stream
         self._cached = 0
@@ -67,6 +70,10 @@ class TurnConversation:
 
     def hear(self, event: Input, at: float) -> None:
         """Take in what the person did; lost while it answers."""
+        if isinstance(event, Pace):
+            self.slicing = self._unhurried.paced(event.level)
+            self._events.append(Paced(self.system, at, event.level))
+            return
         if self._answering:
             if at < self._free_at or self._in_engine:
                 if isinstance(event, UserText) and (text := clean(event.text)):
@@ -85,6 +92,11 @@ class TurnConversation:
             case Enter():
                 self._enter = bool(self._typed.strip())
         self._last_key_at = at
+
+    @property
+    def interrupted(self) -> bool:
+        """Never: it is deaf while it speaks."""
+        return False
 
     @property
     def quiet(self) -> bool:

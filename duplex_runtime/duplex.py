@@ -22,6 +22,8 @@ from duplex_runtime.events import (
     Enter,
     Event,
     Input,
+    Pace,
+    Paced,
     Reaction,
     ResponseCreated,
     ResponseDone,
@@ -96,6 +98,7 @@ class DuplexConversation:
     ) -> None:
         self.layout, self.vocabulary = layout, vocabulary
         self.slicing, self.memory = slicing or Slicing(), memory or Memory()
+        self._unhurried = self.slicing
         self.wait_for_end_mark = wait_for_end_mark
         self.stream: list[int] = [layout.bos]  # everything the model shall remember
         self.units: list[Unit] = []
@@ -127,6 +130,10 @@ class DuplexConversation:
             raise BadInput(f"expected at most {MAX_TYPED} characters of unanswered text, got {len(event.text)} more")
         if self._in_engine:  # the stream must not change under the engine
             self._waiting.append((event, at))
+            return
+        if isinstance(event, Pace):
+            self.slicing = self._unhurried.paced(event.level)
+            self._events.append(Paced(self.system, at, event.level))
             return
         match event:
             case UserText(text):
@@ -164,6 +171,12 @@ class DuplexConversation:
         return bool(self.units) and not self.units[-1].sealed
 
     # — when a slice closes —
+
+    @property
+    def interrupted(self) -> bool:
+        """The person says something while the engine makes words: what it would make now, nobody will see."""
+        speaking = self._in_engine and self._speech is not None and self._speech.slice == self._deciding[-1].index
+        return speaking and any(isinstance(e, UserText) and e.text.strip() for e, _ in self._waiting)
 
     @property
     def quiet(self) -> bool:

@@ -34,7 +34,14 @@ class Enter:
     """The Enter key: the person is done."""
 
 
-Input = UserText | Edit | Enter
+@dataclass(frozen=True)
+class Pace:
+    """Not the person but the server: how far it has to slow down, a level of `strain.LEVELS`."""
+
+    level: int
+
+
+Input = UserText | Edit | Enter | Pace
 
 # — what the conversation does —
 
@@ -139,6 +146,15 @@ class Sealed(Event):
 
     type: ClassVar[str] = "duplex.sealed"
     characters: int
+
+
+@dataclass(frozen=True)
+class Paced(Event):
+    """From `at` on the conversation runs at another level of `strain.LEVELS`: 0 is on time."""
+
+    type: ClassVar[str] = "duplex.pace"
+    at: float
+    level: int
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ loop.turn()              # at most one forward pass; then sleep for loop.wait_se
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,7 +16,11 @@ from typing import Any, Protocol
 from duplex_runtime.clock import Clock, SimulatedClock
 from duplex_runtime.engine.requests import Engine, Output, Sampling, SliceRequest
 from duplex_runtime.errors import DuplexError
-from duplex_runtime.events import Event, Input
+from duplex_runtime.events import Event, Input, Pace
+from duplex_runtime.slices import Slicing
+from duplex_runtime.strain import LEVELS, Strain
+
+log = logging.getLogger(__name__)
 
 
 class Conversation(Protocol):
@@ -23,9 +28,15 @@ class Conversation(Protocol):
 
     system: str
 
+    slicing: Slicing
+
     @property
     def quiet(self) -> bool:
         """Only the person can go on."""
+
+    @property
+    def interrupted(self) -> bool:
+        """The engine need not make more words for the request in hand."""
 
     def hear(self, event: Input, at: float) -> None:
         """Take in what the person did."""
@@ -69,6 +80,8 @@ class Session:
     observers: tuple[Observer, ...]
     failed: Callable[[DuplexError], None]
     in_engine: bool = False
+    due_at: float = 0.0  # when the slice in the engine was due
+    said: int = 0  # its tokens so far
 
 
 def _raise(error: DuplexError) -> None:
@@ -80,6 +93,7 @@ class Loop:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.strain = Strain()
         self._sessions: dict[int, Session] = {}
 
     def add(
@@ -90,25 +104,33 @@ class Loop:
         observers: Sequence[Observer] = (),
         failed: Callable[[DuplexError], None] = _raise,
     ) -> Session:
-        """Open a slot for a conversation; raises DuplexError `full` when there is none.
+        """Open a slot for a conversation; raises DuplexError `full` when there is none, `busy` when the loop cannot
+        keep up with those that it has.
 
         failed: told of an error in this conversation; the others go on.
         """
+        if self.strain.level == len(LEVELS) - 1:
+            raise DuplexError("busy", "the model cannot keep up with more people just now; try again in a minute")
         slot = self.engine.open(sampling)
         session = Session(conversation, slot, clock, tuple(observers), failed)
         self._sessions[slot] = session
+        if self.strain.level:
+            self.hear(session, Pace(self.strain.level), clock.now())
         return session
 
     def remove(self, session: Session) -> None:
         """Close the conversation and free its slot."""
         if self._sessions.pop(session.slot, None):
             self.engine.close(session.slot)
+            if not self._sessions:
+                self.strain.reset()
 
     def hear(self, session: Session, event: Input, at: float) -> None:
         """Give what the person did to a conversation."""
         session.conversation.hear(event, at)
         for observer in session.observers:
             observer.heard(event, at)
+        self._stop_if_interrupted(session)
         self._tell(session)
 
     @property
@@ -134,6 +156,7 @@ class Loop:
             due, now = session.conversation.next_due(), session.clock.now()
             if due is not None and due <= now:
                 worked = True
+                session.due_at = due
                 self._guard(session, self._submit, session, now)
         if self.engine.busy:
             worked = True
@@ -154,7 +177,7 @@ class Loop:
         request = session.conversation.due(now)
         if request:
             self.engine.submit(session.slot, request)
-            session.in_engine = True
+            session.in_engine, session.said = True, 0
         for observer in session.observers:
             observer.asked(now, request)
         self._tell(session)
@@ -164,10 +187,28 @@ class Loop:
         session.in_engine = not output.done
         if output.error:
             raise output.error
+        session.said += output.token is not None
         session.conversation.apply(output, at)
         for observer in session.observers:
             observer.answered(output, at)
+        self._stop_if_interrupted(session)
         self._tell(session)
+        if output.done:
+            self._judge(session, at)
+
+    def _stop_if_interrupted(self, session: Session) -> None:
+        if session.in_engine and session.conversation.interrupted:
+            self.engine.stop(session.slot)
+
+    def _judge(self, session: Session, at: float) -> None:
+        """Was this slice in time? If many are not, everybody slows down."""
+        slicing = session.conversation.slicing
+        # a turn-based answer may take as long as it takes to show it
+        allowed = max(0, session.said - slicing.model_tokens) * slicing.token_seconds
+        if self.strain.note(max(0.0, at - session.due_at - allowed), slicing.period_seconds):
+            log.warning("strain %d: %s", self.strain.level, LEVELS[self.strain.level])
+            for each in list(self._sessions.values()):
+                self._guard(each, self.hear, each, Pace(self.strain.level), each.clock.now())
 
     def _tell(self, session: Session) -> None:
         if events := session.conversation.take_events():

@@ -15,14 +15,15 @@ from typing import IO, Any
 
 from duplex_runtime.engine.requests import Engine, Output, Sampling, SliceRequest
 from duplex_runtime.errors import BadInput
-from duplex_runtime.events import SYSTEMS, Edit, Enter, Event, Input, UserText
+from duplex_runtime.events import SYSTEMS, Edit, Enter, Event, Input, Pace, UserText
 from duplex_runtime.loop import Conversation
+from duplex_runtime.strain import LEVELS
 
 FORMAT = 1
 
 
 def input_to_json(event: Input) -> dict[str, Any]:
-    """`{"text"}`, `{"delete"}` or `{"enter"}`."""
+    """`{"text"}`, `{"delete"}`, `{"enter"}` or `{"pace"}`."""
     match event:
         case UserText(text):
             return {"text": text}
@@ -30,6 +31,8 @@ def input_to_json(event: Input) -> dict[str, Any]:
             return {"delete": delete}
         case Enter():
             return {"enter": True}
+        case Pace(level):
+            return {"pace": level}
 
 
 def input_from_json(value: dict[str, Any]) -> Input:
@@ -41,7 +44,9 @@ def input_from_json(value: dict[str, Any]) -> Input:
             return Edit(delete)
         case {"enter": True}:
             return Enter()
-    raise BadInput(f'expected "text", "delete" or "enter", got {sorted(value)}')
+        case {"pace": int(level)} if 0 <= level < len(LEVELS) and not isinstance(level, bool):
+            return Pace(level)
+    raise BadInput(f'expected "text", "delete", "enter" or "pace", got {sorted(value)}')
 
 
 class Recorder:
@@ -61,7 +66,8 @@ class Recorder:
         self._write("due", {"at": now})
 
     def answered(self, output: Output, at: float) -> None:
-        self._write("output", {"at": at, "token": output.token, "done": output.done})
+        stopped = {"stopped": True} if output.stopped else {}
+        self._write("output", {"at": at, "token": output.token, "done": output.done, **stopped})
 
     def happened(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -167,6 +173,8 @@ def replay(log: Log, conversation: Conversation, engine: Engine) -> Iterator[Dif
                         if request := conversation.due(line["at"]):
                             engine.submit(slot, request)
                     case "output":
+                        if line.get("stopped"):
+                            engine.stop(slot)
                         if not outputs and engine.busy:
                             outputs = list(engine.step())
                         got = outputs.pop(0) if outputs else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from duplex_runtime.errors import BadInput
 
@@ -45,6 +45,21 @@ class Slicing:
     def token_seconds(self) -> float:
         """Time between two shown tokens: a full slice is spread over its period."""
         return self.period_seconds / self.model_tokens
+
+    def paced(self, level: int) -> Slicing:
+        """The same under strain (`strain.LEVELS`): from 1 on times are doubled, from 2 on speech is halved."""
+        if level == 0:
+            return self
+        return replace(
+            self,
+            period_seconds=2 * self.period_seconds,
+            pause_seconds=2 * self.pause_seconds,
+            decide_seconds=2 * self.decide_seconds,
+            patient_seconds=2 * self.patient_seconds,
+            barge_in_seconds=2 * self.barge_in_seconds,
+            barge_in_word_seconds=2 * self.barge_in_word_seconds,
+            tokens_per_second=self.tokens_per_second / (2 if level > 1 else 1),
+        )
 
     @staticmethod
     def parse(text: str | float) -> Slicing:

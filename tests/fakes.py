@@ -150,6 +150,7 @@ class _Slot:
     cached: list[int] = field(default_factory=list)
     request: SliceRequest | None = None
     words: list[int] | None = None  # still to be said for this request
+    stopped: bool = False
 
 
 class FakeEngine:
@@ -167,7 +168,7 @@ class FakeEngine:
 
     @property
     def busy(self) -> bool:
-        return any(row.request for row in self._rows.values())
+        return any(row.request or row.stopped for row in self._rows.values())
 
     def open(self, sampling: Sampling) -> int:
         if len(self._rows) >= self.slots:
@@ -194,9 +195,17 @@ class FakeEngine:
         row.request, row.words = request, None
         self.requests.append(request)
 
+    def stop(self, slot: int) -> None:
+        row = self._rows[slot]
+        if row.request and row.words is not None:
+            row.request, row.stopped = None, True
+
     def step(self) -> Sequence[Output]:
         self.steps += 1
-        return [self._advance(s, row, row.request) for s, row in self._rows.items() if row.request]
+        stopped = [Output(s, None, True, len(r.cached), stopped=True) for s, r in self._rows.items() if r.stopped]
+        for row in self._rows.values():
+            row.stopped = False
+        return stopped + [self._advance(s, row, row.request) for s, row in self._rows.items() if row.request]
 
     def _advance(self, slot: int, row: _Slot, request: SliceRequest) -> Output:
         p_idle: tuple[float, ...] = ()

@@ -373,6 +373,33 @@ def test_a_long_append_takes_several_passes_and_others_speak_on(network: MakeNet
     assert len(outputs[0].p_idle) == 3
 
 
+def test_a_stopped_row_says_no_more_and_can_go_on_from_there(network: MakeNetwork) -> None:
+    engine, whole = engine_of(network), engine_of(network)
+    slot, other = engine.open(Sampling()), whole.open(Sampling())
+    request = SliceRequest(0, tuple(some_ids(9)), 8, gate=False)
+    expected = tokens(ask(whole, other, request))
+    engine.submit(slot, request)
+    said = [o.token for _ in range(3) for o in engine.step()]
+    engine.stop(slot)
+    (last,) = engine.step()
+    assert said == expected[:3]
+    assert (last.token, last.done, last.stopped, last.finished, last.length) == (None, True, True, False, 11)
+    assert not engine.busy
+    rest = ask(engine, slot, SliceRequest(11, (expected[2],), 5, gate=False))
+    assert tokens(rest) == expected[3:8]
+
+
+def test_a_stop_waits_until_the_append_is_read(network: MakeNetwork) -> None:
+    engine = engine_of(network)
+    slot = engine.open(Sampling())
+    engine.stop(slot)  # nothing in work: nothing to stop
+    engine.submit(slot, SliceRequest(0, tuple(some_ids(9)), 8, (8,), gate=False))
+    engine.stop(slot)
+    first, last = engine.step()[0], engine.step()[0]
+    assert first.token is not None and len(first.p_idle) == 1
+    assert last.stopped and not engine.busy
+
+
 def test_no_append_starves_behind_later_ones(network: MakeNetwork) -> None:
     engine = engine_of(network, step_tokens=10)
     slots = [engine.open(Sampling()) for _ in range(4)]

@@ -9,6 +9,7 @@ from duplex_runtime.events import (
     Deaf,
     Delta,
     Event,
+    Paced,
     Reaction,
     ResponseCreated,
     ResponseDone,
@@ -26,6 +27,7 @@ EXAMPLES = [
     ResponseDone("duplex", "duplex-1", "completed", 1.0),
     Reaction("duplex", 1.0, 1.24),
     Sealed("duplex", 5),
+    Paced("duplex", 1.0, 2),
     Deaf("turns", 1.0, "x"),
 ]
 

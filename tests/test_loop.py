@@ -8,7 +8,7 @@ from duplex_runtime.clock import SimulatedClock
 from duplex_runtime.duplex import MAX_TYPED, DuplexConversation
 from duplex_runtime.engine.requests import Output, Sampling, SliceRequest
 from duplex_runtime.errors import BadInput, DuplexError
-from duplex_runtime.events import Delta, Enter, Event, Input, ResponseCreated, UserText
+from duplex_runtime.events import Delta, Enter, Event, Input, Paced, ResponseCreated, UserText
 from duplex_runtime.layout import EMBEDDED
 from duplex_runtime.loop import Loop, Observer, Session
 from duplex_runtime.slices import Slicing
@@ -235,3 +235,143 @@ def test_a_script_ends_with_its_patience() -> None:
     talk = Talk(conversation, engine, clock, loop)
     talk.play([(1.0, UserText("hello and"))], patience=2.0)
     assert clock.now() <= 3.0
+
+
+class SlowEngine(FakeEngine):
+    """Every step takes a second of the clock."""
+
+    clock: SimulatedClock
+
+    def step(self) -> Sequence[Output]:
+        self.clock.move_to(self.clock.now() + 1.0)
+        return super().step()
+
+
+def slow_loop(count: int) -> tuple[Loop, SimulatedClock, list[Talk]]:
+    engine, clock = SlowEngine(answering({"hello": "hi you"}, WORDS)), SimulatedClock()
+    engine.clock = clock
+    loop = Loop(engine)
+    return loop, clock, [Talk(DuplexConversation(EMBEDDED, WORDS), engine, clock, loop) for _ in range(count)]
+
+
+def keep_late(loop: Loop, clock: SimulatedClock, talks: list[Talk], level: int) -> None:
+    while loop.strain.level < level:
+        for talk in talks:
+            talk.hear(UserText("hello. "))
+        clock.move_to(clock.now() + 5.0)
+        spin(loop)
+
+
+def test_a_loop_that_falls_behind_slows_everybody_down_in_the_stated_order() -> None:
+    loop, clock, talks = slow_loop(4)
+    keep_late(loop, clock, talks, 1)
+    assert [t.conversation.slicing for t in talks] == [Slicing().paced(1)] * 4
+    assert [(e.level, e.system) for e in talks[2].of(Paced)] == [(1, "duplex")]
+    keep_late(loop, clock, talks, 2)
+    assert {t.conversation.slicing.tokens_per_second for t in talks} == {2.5}
+    loop.add(DuplexConversation(EMBEDDED, WORDS), clock, Sampling())  # there is still room for others
+    keep_late(loop, clock, talks, 3)
+    with pytest.raises(DuplexError, match="cannot keep up") as caught:
+        loop.add(DuplexConversation(EMBEDDED, WORDS), clock, Sampling())
+    assert caught.value.code == "busy"
+
+
+def test_who_comes_to_a_slow_loop_is_slow_from_the_start() -> None:
+    loop, clock, talks = slow_loop(4)
+    keep_late(loop, clock, talks, 1)
+    late = Talk(DuplexConversation(EMBEDDED, WORDS), loop.engine, clock, loop)
+    assert late.conversation.slicing == Slicing().paced(1)
+    assert [e.level for e in late.of(Paced)] == [1]
+
+
+def test_a_loop_that_everybody_left_begins_on_time() -> None:
+    loop, clock, talks = slow_loop(4)
+    keep_late(loop, clock, talks, 3)
+    for talk in talks:
+        loop.remove(talk.session)
+    assert loop.strain.level == 0
+    assert Talk(DuplexConversation(EMBEDDED, WORDS), loop.engine, clock, loop).of(Paced) == []
+
+
+def test_a_loop_in_time_paces_nobody() -> None:
+    loop, clock, talks = hello_loop(3)
+    for _ in range(60):
+        for talk in talks:
+            talk.hear(UserText("hello. "))
+        talks[0].until(clock.now() + 5.0)
+    assert loop.strain.late == pytest.approx(0.0)
+    assert all(t.of(Paced) == [] for t in talks)
+
+
+LONG = " ".join(f"w{i}" for i in range(9))
+
+
+def long_talk(kind: type = DuplexConversation) -> tuple[Loop, Talk]:
+    """A model that has said three of nine words of its slice."""
+    words, clock = Words(), SimulatedClock()
+    engine = FakeEngine(answering({"tell me": LONG}, words))
+    talk = Talk(kind(EMBEDDED, words), engine, clock, loop := Loop(engine))
+    talk.hear(UserText("tell me. ")).hear(Enter())
+    for _ in range(3):
+        loop.turn()
+    return loop, talk
+
+
+def test_a_barge_in_is_honoured_at_the_next_token() -> None:
+    loop, talk = long_talk()
+    talk.hear(UserText("stop."))
+    steps = loop.engine.steps
+    loop.turn()
+    assert loop.engine.steps == steps + 1
+    assert not talk.conversation.quiet
+    assert len(talk.of(Delta)) == 3
+    assert not loop.engine.busy
+    assert talk.conversation.next_due() is not None  # the words are now in the conversation
+
+
+def test_white_space_is_no_barge_in() -> None:
+    loop, talk = long_talk()
+    talk.hear(UserText(" "))
+    spin(loop)
+    assert len(talk.of(Delta)) == 9
+
+
+def test_the_one_that_waits_is_not_stopped() -> None:
+    loop, talk = long_talk(TurnConversation)
+    talk.hear(UserText("stop."))
+    spin(loop)
+    assert len(talk.of(Delta)) == 9
+
+
+def test_words_that_come_while_the_append_is_read_stop_it_at_the_first_token() -> None:
+    words, clock = Words(), SimulatedClock()
+    engine = FakeEngine(answering({"tell me": LONG}, words))
+    talk = Talk(DuplexConversation(EMBEDDED, words), engine, clock, loop := Loop(engine))
+    talk.hear(UserText("tell me. ")).hear(Enter())
+    session = talk.session
+    loop._guard(session, loop._submit, session, clock.now())  # in the engine, not read yet
+    talk.hear(UserText("stop."))
+    spin(loop)
+    assert len(talk.of(Delta)) == 1
+
+
+class Spoils(FakeEngine):
+    """Its third slot fails."""
+
+    def step(self) -> Sequence[Output]:
+        error = DuplexError("model_failed", "no room")
+        return [Output(o.slot, None, True, 0, error=error) if o.slot == 2 else o for o in super().step()]
+
+
+def test_an_error_of_one_slot_ends_only_its_conversation() -> None:
+    failures: list[DuplexError] = []
+    engine, clock = Spoils(answering({"hello": "hi you"}, WORDS)), SimulatedClock()
+    loop = Loop(engine)
+    talks = [Talk(DuplexConversation(EMBEDDED, WORDS), engine, clock, loop) for _ in range(4)]
+    talks[2].session.failed = failures.append
+    for talk in talks:
+        talk.hear(UserText("hello."))
+    clock.move_to(0.3)
+    spin(loop)
+    assert [t.shown for t in talks] == ["hi you", "hi you", "", "hi you"]
+    assert [f.code for f in failures] == ["model_failed"]

@@ -11,7 +11,7 @@ from duplex_runtime.clock import SimulatedClock
 from duplex_runtime.duplex import DuplexConversation
 from duplex_runtime.engine.requests import Sampling
 from duplex_runtime.errors import BadInput
-from duplex_runtime.events import Edit, Enter, Input, UserText
+from duplex_runtime.events import Edit, Enter, Input, Pace, UserText
 from duplex_runtime.layout import EMBEDDED
 from duplex_runtime.loop import Loop, run_script
 from duplex_runtime.recording import (
@@ -198,16 +198,26 @@ def test_the_header_keeps_the_sampling() -> None:
     assert sampling_from(header) == sampling
 
 
-@pytest.mark.parametrize("event", [UserText("a\n🙂"), UserText(""), Edit(0), Edit(7), Enter()])
+@pytest.mark.parametrize("event", [UserText("a\n🙂"), UserText(""), Edit(0), Edit(7), Enter(), Pace(3)])
 def test_inputs_survive_the_way_to_json_and_back(event: Input) -> None:
     assert input_from_json(json.loads(json.dumps(input_to_json(event)))) == event
 
 
 @pytest.mark.parametrize(
-    "value", [{}, {"text": None}, {"delete": -1}, {"delete": 1.5}, {"delete": True}, {"enter": False}]
+    "value",
+    [
+        {},
+        {"text": None},
+        {"delete": -1},
+        {"delete": 1.5},
+        {"delete": True},
+        {"enter": False},
+        {"pace": 4},
+        {"pace": True},
+    ],
 )
 def test_other_inputs_are_refused(value: dict[str, Any]) -> None:
-    with pytest.raises(BadInput, match=r'expected "text", "delete" or "enter"'):
+    with pytest.raises(BadInput, match=r'expected "text", "delete", "enter" or "pace"'):
         input_from_json(value)
 
 
@@ -233,3 +243,28 @@ def test_a_line_is_one_line_whatever_is_typed() -> None:
     Recorder(file, "duplex").heard(UserText("a\nb\u2028c\x85d\x1e"), 1.0)
     assert file.getvalue().count("\n") == 1
     assert len(file.getvalue().split("\n")) == 2
+
+
+def test_a_slice_that_was_stopped_and_a_change_of_pace_replay(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    vocabulary, clock = words(), SimulatedClock()
+    engine = FakeEngine(answering(ANSWERS, vocabulary))
+    loop = Loop(engine)
+    with path.open("w", encoding="utf-8") as file:
+        recorder = Recorder(file, "duplex")
+        recorder.header(header_of("fake", Sampling(), {"slice_seconds": "adaptive"}))
+        session = loop.add(DuplexConversation(EMBEDDED, vocabulary), clock, Sampling(), [recorder])
+        for event in (UserText("tell me. "), Enter()):
+            loop.hear(session, event, 0.0)
+        loop.turn()
+        loop.turn()
+        loop.hear(session, UserText("stop. "), 0.01)  # after two words
+        loop.hear(session, Pace(1), 0.01)
+        loop.turn()  # the engine ends the slice
+        run_script(loop, session, [(9.0, UserText("hello "))], clock)
+    text = path.read_text(encoding="utf-8")
+    assert text.count('"stopped": true') == 1
+    assert '"pace": 1' in text
+    assert differences(path) == []
+    path.write_text(text.replace(', "stopped": true', ""), encoding="utf-8")
+    assert differences(path)

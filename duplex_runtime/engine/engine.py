@@ -37,6 +37,7 @@ class _Row:
     pending: tuple[int, ...] = ()  # ids that are not in the cache yet
     said: int = 0
     p_idle: list[float] = field(default_factory=list)
+    stopping: bool = False
 
     @property
     def appending(self) -> bool:
@@ -88,20 +89,27 @@ class SlotEngine:
             raise ValueError(f"a slot holds {self.network.max_length} tokens; the request needs {total}")
         row.length = request.truncate_to
         row.request, row.pending, row.said, row.p_idle = request, request.ids, 0, []
+        row.stopping = False
+
+    def stop(self, slot: int) -> None:
+        """Say no more for the request in work; an append is read to its end all the same."""
+        row = self._rows[slot]
+        row.stopping = row.request is not None
 
     def step(self) -> Sequence[Output]:
         """One forward pass for what is submitted."""
+        stopped = [self._end(row, stopped=True) for row in self._rows.values() if row.stopping and not row.appending]
         scheduled = list(self._schedule())
         if not scheduled:
-            return []
+            return stopped
         try:
             logits = self.network.forward([part for _, part in scheduled])
         except Exception as error:
             if len(scheduled) > 1:
-                return self._one_by_one(scheduled)
+                return stopped + self._one_by_one(scheduled)
             row, _ = scheduled[0]
-            return [self._fail(row, f"a pass through the model failed: {error}")]
-        return self._read(scheduled, logits)
+            return [*stopped, self._fail(row, f"a pass through the model failed: {error}")]
+        return stopped + self._read(scheduled, logits)
 
     def _one_by_one(self, scheduled: Sequence[tuple[_Row, Part]]) -> list[Output]:
         """A pass that fails is tried again for each row by itself: a part names where it writes, so that is safe."""
@@ -199,15 +207,16 @@ class SlotEngine:
         row.said += 1
         row.pending = (token,)
         if row.said == row.request.max_new_tokens:
-            row.request = None
+            row.request, row.stopping = None, False
         return Output(row.slot, token, row.request is None, row.length, p_idle=p_idle)
 
-    def _end(self, row: _Row, finished: bool = False) -> Output:
-        row.request = None
-        return Output(row.slot, None, True, row.length, finished, tuple(row.p_idle) if row.appending else ())
+    def _end(self, row: _Row, finished: bool = False, stopped: bool = False) -> Output:
+        row.request, row.stopping = None, False
+        p_idle = tuple(row.p_idle) if row.appending else ()
+        return Output(row.slot, None, True, row.length, finished, p_idle, stopped)
 
     def _fail(self, row: _Row, message: str) -> Output:
-        row.request = None
+        row.request, row.stopping = None, False
         return Output(row.slot, None, True, row.length, error=DuplexError("model_failed", message))
 
 

@@ -54,7 +54,7 @@ class Output:
 
     `token`: a token that the model says, None for silence or the end. `p_idle`: one number per probe, with the
     first output of a request. `done`: the request is finished; `finished`: by the model's own end token.
-    `length`: tokens now cached. `error`: this slot's request failed and is over; the others are not concerned.
+    `length`: tokens now cached. `stopped`: it was not finished, `stop` was called. `error`: this slot's request failed and is over; the others are not concerned.
     """
 
     slot: int
@@ -63,6 +63,7 @@ class Output:
     length: int
     finished: bool = False
     p_idle: tuple[float, ...] = ()
+    stopped: bool = False
     error: DuplexError | None = None
 
 
@@ -81,6 +82,9 @@ class Engine(Protocol):
 
     def step(self) -> Sequence[Output]:
         """One forward pass for every slot with a request."""
+
+    def stop(self, slot: int) -> None:
+        """Say no more for the request in work, if there is one: the next step ends it, with what was said."""
 
     def close(self, slot: int) -> None:
         """Give the slot back."""
