@@ -42,7 +42,8 @@ MAX_TYPED = 20_000
 @dataclass(frozen=True)
 class Memory:
     """How much a model remembers: the stream is begun anew from its newest `keep` tokens before it would pass
-    `limit`. A small model is right only within the length it was trained at."""
+    `limit`, and in a silent moment once it is half way there. A small model is right only within the length it was
+    trained at. (Encoded again rather than rotated in the cache: as right, and exact; see evaluation/memory.py.)"""
 
     limit: int = 500
     keep: int = 200
@@ -203,6 +204,8 @@ class DuplexConversation:
             if self._typed[: whole_words(self._typed)].strip():
                 longest = self.slicing.barge_in_seconds if self._speech else self.slicing.period_seconds
                 times.append(self._opened_at + longest)
+        if not times and self._should_renew():
+            times.append(max(self._last_key_at, self._free_at) + self.slicing.patient_seconds)
         return max(min(times), self._opened_at) if times else None
 
     def _word_seconds(self) -> float:
@@ -232,7 +235,7 @@ class DuplexConversation:
             if self._p_idle is not None and not self.slicing.adaptive:  # same stream, same decision
                 self._emit_slice(now, "", True, self._p_idle)
             self._opened_at = now
-            return None
+            return self._renew() if self._should_renew() else None
         return self._request(raw, now, silence)
 
     def _next_boundary(self, now: float, entered: bool) -> None:
@@ -293,8 +296,19 @@ class DuplexConversation:
 
     def _bound(self) -> None:
         """Begin the stream anew from its newest units before it is longer than the model can follow."""
-        if len(self.stream) + 2 * self.slicing.model_tokens <= self.memory.limit:
-            return
+        if len(self.stream) + 2 * self.slicing.model_tokens > self.memory.limit:
+            self._shorten()
+
+    def _should_renew(self) -> bool:
+        return len(self.stream) > (self.memory.limit + self.memory.keep) // 2 and not self._unanswered()
+
+    def _renew(self) -> SliceRequest:
+        """Begin anew while nobody speaks: no later slice has to wait for it."""
+        self._shorten()
+        self._deciding, self._in_engine = [], True
+        return SliceRequest(0, tuple(self.stream), 0)
+
+    def _shorten(self) -> None:
         kept = [u for u in self.units if len(self.stream) - u.start <= self.memory.keep] or self.units[-1:]
         shift = kept[0].start - 1
         self.stream = [self.layout.bos, *self.stream[kept[0].start :]]
@@ -384,7 +398,13 @@ class DuplexConversation:
 
     def _close_slice(self, output: Output) -> None:
         self._in_engine = False
-        last = self._deciding[-1]
+        if self._deciding:  # else the stream was begun anew
+            self._end_unit(output, self._deciding[-1])
+        waiting, self._waiting = self._waiting, []
+        for event, heard_at in waiting:
+            self.hear(event, heard_at)
+
+    def _end_unit(self, output: Output, last: Unit) -> None:
         if self._speech and self._speech.slice == last.index:
             self._speech.finished = output.finished
             self.stream.append(self.layout.eos)
@@ -392,9 +412,6 @@ class DuplexConversation:
             self.stream += self.layout.close(())
         else:  # silent on both sides: it never happened
             self._rewind(self.units.pop().start)
-        waiting, self._waiting = self._waiting, []
-        for event, heard_at in waiting:
-            self.hear(event, heard_at)
 
     def _emit_slice(self, at: float, user: str, idle: bool, p_idle: float | None) -> None:
         self._events.append(Slice(self.system, self._index, self._opened_at, at, user, idle, p_idle))

@@ -9,7 +9,7 @@ import { Rating } from "./rating.js";
 import { Connection } from "./socket.js";
 import { Timeline } from "./timeline.js";
 import { TypingBox } from "./typing.js";
-import { medianReaction } from "./view.js";
+import { badge, medianReaction } from "./view.js";
 
 /** @typedef {import("./wire.js").ServerEvent} ServerEvent */
 
@@ -125,8 +125,16 @@ export class Arena {
     const ahead = event.type === "duplex.slice" && event.system === "turns";
     if ("at" in event && CLOCK_EVENTS.has(event.type) && !ahead) this.clock.observe(event.at, localTime());
     reduce(this.state, event);
+    if (event.type === "duplex.pace" && event.system === "duplex") this.#paced(event.level);
     if (event.type === "duplex.sealed") this.box.seal(event.characters, this.state.heard);
     if (event.type === "duplex.reaction") this.#showHeader();
+  }
+
+  /** @param {number} level how far the server has slowed down */
+  #paced(level) {
+    if (level === 0) return this.#hideBanner();
+    const slower = level > 1 ? "slices last twice as long and speech is half as fast" : "slices last twice as long";
+    this.#banner("notice", `Many people are talking just now: ${slower}.`);
   }
 
   /** @param {import("./wire.js").SessionCreated} event */
@@ -228,6 +236,7 @@ export class Arena {
     const { session } = this.state;
     const set = (/** @type {string} */ name, /** @type {string} */ text) => { this.part(name).textContent = text; };
     set("model", session ? modelName(session) : this.lost ? "not connected" : "connecting …");
+    set("badge", badge(session));
     set("mode", session ? (session.slice_seconds === "adaptive" ? "adaptive slices" : `${session.slice_seconds} s slices`) : "");
     const median = medianReaction(this.state, "duplex");
     set("median", median === null ? "" : `answers after ${median.toFixed(2)} s`);

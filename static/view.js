@@ -17,6 +17,11 @@ export function medianReaction(state, system) {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
+/** What the page says of a model besides its name. @param {import("./wire.js").Session | null} session */
+export function badge(session) {
+  return session && !session.aligned ? "not trained for duplex" : "";
+}
+
 /** What is seen of an answer at `now`. @param {Answer} answer @param {number} now @returns {Run[]} */
 export function runsOf(answer, now) {
   /** @type {Run[]} */

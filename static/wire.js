@@ -15,7 +15,7 @@
  * @typedef {{type: "duplex.input.enter"}} InputEnter
  * @typedef {SessionUpdate | InputEdit | InputEnter} ClientEvent
  *
- * @typedef {{id: string, model: string, parameters: number, slice_seconds: SliceSeconds,
+ * @typedef {{id: string, model: string, parameters: number, aligned: boolean, slice_seconds: SliceSeconds,
  *   tokens_per_second: number, systems: System[]}} Session
  * @typedef {{type: "session.created", session: Session, at: number}} SessionCreated
  * @typedef {{type: "duplex.slice", system: System, index: number, opened_at: number,
@@ -31,10 +31,11 @@
  * @typedef {{type: "duplex.reaction", system: System, from: number, to: number}} Reaction
  * @typedef {{type: "duplex.sealed", characters: number}} Sealed
  * @typedef {{type: "duplex.deaf", system: System, at: number, text: string}} Deaf
+ * @typedef {{type: "duplex.pace", system: System, at: number, level: number}} Pace
  * @typedef {{type: "error", error: {code: string, message: string}}} ServerError
  * @typedef {{type: "duplex.ping"}} Ping
  * @typedef {SessionCreated | Slice | ResponseCreated | TextDelta | Cut | Yield | ResponseDone
- *   | Reaction | Sealed | Deaf | ServerError | Ping} ServerEvent
+ *   | Reaction | Sealed | Deaf | Pace | ServerError | Ping} ServerEvent
  */
 
 /** The most code points one edit may insert. */
@@ -80,6 +81,7 @@ const SERVER_EVENTS = {
       id: isName,
       model: isText,
       parameters: isCount,
+      aligned: isFlag,
       slice_seconds: isSliceSeconds,
       tokens_per_second: (value) => isTime(value) && value > 0,
       systems: (value) => Array.isArray(value) && value.every(isSystem),
@@ -104,6 +106,7 @@ const SERVER_EVENTS = {
   "duplex.reaction": { system: isSystem, from: isTime, to: isTime },
   "duplex.sealed": { characters: isCount },
   "duplex.deaf": { system: isSystem, at: isTime, text: isText },
+  "duplex.pace": { system: isSystem, at: isTime, level: isCount },
   "error": { error: isRecord({ code: isText, message: isText }) },
   "duplex.ping": {},
 };

@@ -212,7 +212,8 @@ class FakeEngine:
         if row.words is None:
             start = len(row.cached)
             row.cached += request.ids
-            reply = self.reply(list(row.cached))
+            decides = request.probes or request.max_new_tokens
+            reply = self.reply(list(row.cached)) if decides else ()
             ends = [start + p + 1 for p in request.probes]
             replies = [reply if e == len(row.cached) else self.reply(row.cached[:e]) for e in ends]
             p_idle = tuple(0.1 if r else 0.9 for r in replies)

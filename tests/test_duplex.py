@@ -497,6 +497,33 @@ def test_an_hour_of_talk_stays_bounded_and_begins_at_a_pair() -> None:
     assert sum(len(r.ids) for _, r in talk.requests) < 40 * 1800  # re-encoded rarely
 
 
+@pytest.mark.parametrize("slicing", [Slicing(), TWO_SECONDS], ids=["adaptive", "fixed"])
+def test_a_long_stream_begins_anew_while_nobody_speaks(slicing: Slicing) -> None:
+    talk = listening(memory=Memory(limit=100, keep=20), slicing=slicing)
+    at = 0.0
+    while len(talk.conversation.stream) <= 60:
+        talk.hear(UserText("one more. ")).until(at := at + 1.0)
+    before, slices = len(talk.requests), len(talk.of(Slice))
+    talk.hear(Enter()).until(at + 30.0)
+    renewals = [r for _, r in talk.requests[before:] if not r.max_new_tokens]
+    assert [(r.truncate_to, r.ids[0], r.probes) for r in renewals] == [(0, EMBEDDED.bos, ())]
+    assert len(renewals[0].ids) <= 21
+    assert talk.conversation.stream == list(renewals[0].ids)
+    assert talk.engine.cached(talk.session.slot) == talk.conversation.stream
+    last = len(talk.requests)
+    talk.hear(UserText("number 99. ")).until(at + 35.0)
+    assert talk.requests[last][1].truncate_to == len(renewals[0].ids)  # nothing is encoded twice
+    assert len(talk.of(Slice)) > slices
+
+
+def test_what_can_still_be_taken_back_is_not_forgotten_in_silence() -> None:
+    talk = listening(memory=Memory(limit=100, keep=40))
+    talk.play([(i * 1.0, UserText(f"number {i}. ")) for i in range(9)])
+    assert talk.conversation._unanswered()
+    talk.until(60.0)
+    assert all(r.truncate_to for _, r in talk.requests[1:])
+
+
 def test_the_work_for_a_token_does_not_grow_with_the_answer() -> None:
     class Counting(Words):
         longest = 0

@@ -373,6 +373,14 @@ def test_a_long_append_takes_several_passes_and_others_speak_on(network: MakeNet
     assert len(outputs[0].p_idle) == 3
 
 
+def test_a_long_append_alone_is_read_in_pieces(network: MakeNetwork) -> None:
+    engine, whole = engine_of(network, step_tokens=10), engine_of(network)
+    request = SliceRequest(0, tuple(some_ids(60)), 3, gate=False)  # most passes have no logits to give
+    outputs = ask(engine, engine.open(Sampling()), request)
+    assert [o.error for o in outputs] == [None] * 3
+    assert tokens(outputs) == tokens(ask(whole, whole.open(Sampling()), request))
+
+
 def test_a_stopped_row_says_no_more_and_can_go_on_from_there(network: MakeNetwork) -> None:
     engine, whole = engine_of(network), engine_of(network)
     slot, other = engine.open(Sampling()), whole.open(Sampling())

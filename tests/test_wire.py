@@ -148,6 +148,7 @@ EVENTS: list[e.Event] = [
     e.Reaction("duplex", 2.0, 2.24),
     e.Sealed("duplex", 32),
     e.Deaf("turns", 5.0, "no wait, cats"),
+    e.Paced("duplex", 12.5, 1),
 ]
 
 

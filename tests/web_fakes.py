@@ -45,6 +45,8 @@ class FakeModel:
     """In the place of a `LoadedModel`: answers from a table, at once. `change` may wrap its reply."""
 
     parameters = 1234
+    aligned = True
+    serves_both = False
 
     def __init__(self, system: str, change: Callable[[Reply], Reply] = lambda reply: reply) -> None:
         self.vocabulary = Words()

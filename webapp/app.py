@@ -14,9 +14,8 @@ from fastapi.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from duplex_runtime.errors import BadInput, DuplexError
-from duplex_runtime.events import SYSTEMS
 from duplex_runtime.loop import Loop
-from duplex_runtime.models.load import load_model
+from duplex_runtime.models.load import load_model, load_systems
 from webapp.realtime import Arena
 from webapp.settings import Settings
 from webapp.store import Rating, Store
@@ -29,7 +28,7 @@ MAX_RATING_BYTES = 64 * 1024
 def create_app(settings: Settings) -> FastAPI:
     """The whole application; raises DuplexError if the model or the data folder cannot be used."""
     store = Store(settings.data)
-    models = {system: load_model(settings.model, system) for system in SYSTEMS}
+    models = load_systems(settings.model, load_model)
     torch.set_num_threads(1)  # two workers on two cores; slices are too small to be split
     workers = {system: Worker(system, Loop(model.engine(settings.slots))) for system, model in models.items()}
     arena = Arena(settings, models, workers, store)

@@ -100,14 +100,15 @@ def _raw_keys() -> Iterator[None]:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
-def chat(model_name: str, system: str, slicing: Slicing, seed: int) -> int:
+def chat(model_name: str, system: str, slicing: Slicing, seed: int, idle_threshold: float | None = None) -> int:
     """Talk until Ctrl-C, Ctrl-D or the end of standard input."""
     torch.set_num_threads(1)
     model = load_model(model_name, system)
     loop, clock = Loop(model.engine(slots=1)), RealClock()
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     screen = Screen(colours=terminal)
-    session = loop.add(model.conversation(system, slicing), clock, default_sampling(model_name, seed), [screen])
+    sampling = default_sampling(model_name, seed, idle_threshold)
+    session = loop.add(model.conversation(system, slicing), clock, sampling, [screen])
     if terminal:
         print(f"{model_name}, {system}: type; every key is heard. Enter ends a sentence at once. Ctrl-C leaves.")
     with _raw_keys() if terminal else contextlib.nullcontext():

@@ -61,6 +61,12 @@ def parser() -> argparse.ArgumentParser:
         )  # fmt: skip
         sub.add_argument("--seed", type=_seed, default=0, help="of the sampling (default: %(default)s)")
 
+    def threshold(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--idle-threshold", type=float, metavar="P",
+            help="the model is silent from this p(idle) on (default: 0.5; `duplex calibrate` finds one)",
+        )  # fmt: skip
+
     def system(sub: argparse.ArgumentParser) -> None:
         sub.add_argument(
             "--system", choices=("duplex", "turns"), default="duplex",
@@ -77,12 +83,14 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--turn-pause", type=float, metavar="S", help="the turn-based system also answers after S seconds of silence"
     )
+    threshold(serve)
     serve.add_argument("--open", action="store_true", help="open a browser")
 
     chat = command("chat", _chat, "Talk in the terminal; every slice is shown.")
     model(chat)
     slices(chat)
     system(chat)
+    threshold(chat)
 
     play = command("play", _play, "Play a timed script into a conversation; events come out as JSON lines.")
     play.add_argument(
@@ -91,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
     model(play)
     slices(play)
     system(play)
+    threshold(play)
     play.add_argument("--clock", choices=("simulated", "real"), default="simulated", help="default: %(default)s")
     play.add_argument("--record", type=Path, metavar="LOG", help="also write a recording that `duplex replay` reads")
 
@@ -110,16 +119,33 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--threads", type=int, default=0, help="CPU threads; 0 for all (default: %(default)s)")
     train.add_argument("--no-compile", action="store_true", help="do not use torch.compile (needs a C++ compiler)")
 
-    evaluate = command("eval", _eval, "Score a model on the 40 timed scripts that training never saw.")
-    evaluate.add_argument("what", choices=("scripts",), help="scripts: silence, answers, yields")
+    evaluate = command("eval", _eval, "Score a model on the 40 timed scripts, or on what it forgets in a long talk.")
+    evaluate.add_argument(
+        "what",
+        choices=("scripts", "memory"),
+        help="scripts: silence, answers, yields; memory: right answers before and after the stream is begun anew",
+    )
     model(evaluate)
     slices(evaluate)
+    threshold(evaluate)
+
+    calibrate = command("calibrate", _calibrate, "Find the p(idle) from which on the model should be silent.")
+    model(calibrate)
+    calibrate.add_argument("--streams", type=int, default=200, help="held-out streams to read (default: %(default)s)")
+    calibrate.add_argument("--seed", type=_seed, default=0, help="of the streams (default: %(default)s)")
+
+    convert = command(
+        "convert", _convert, "Turn the released MiniCPM-duplex into a folder that transformers, vLLM and SGLang load."
+    )
+    convert.add_argument("source", metavar="SOURCE", help="folder of the release, or its hub id")
+    convert.add_argument("out", metavar="OUT", type=Path, help="new folder to write to")
 
     bench = command("bench", _bench, "Measure on this machine; the last line is JSON.")
     bench.add_argument(
         "what",
-        choices=("slice", "reaction", "screen", "all"),
-        help="slice: cost of a slice; reaction: last key to first word at a client; screen: the same in a browser",
+        choices=("engine", "slice", "reaction", "screen", "all"),
+        help="engine: ours beside others; slice: cost of a slice; reaction: last key to first word at a client; "
+        "screen: the same in a browser",
     )
     model(bench)
     return top
@@ -141,6 +167,7 @@ def _serve(a: argparse.Namespace) -> int:
         host=a.host,
         port=a.port,
         turn_pause_seconds=a.turn_pause,
+        idle_threshold=a.idle_threshold,
     )
     return serve(settings, open_browser=a.open)
 
@@ -148,13 +175,13 @@ def _serve(a: argparse.Namespace) -> int:
 def _chat(a: argparse.Namespace) -> int:
     from webapp.chat import chat
 
-    return chat(a.model, a.system, Slicing.parse(a.slice_seconds), a.seed)
+    return chat(a.model, a.system, Slicing.parse(a.slice_seconds), a.seed, a.idle_threshold)
 
 
 def _play(a: argparse.Namespace) -> int:
     from webapp.play import play
 
-    return play(a.script, a.model, a.system, a.slice_seconds, a.clock == "real", a.seed, a.record)
+    return play(a.script, a.model, a.system, a.slice_seconds, a.clock == "real", a.seed, a.record, a.idle_threshold)
 
 
 def _replay(a: argparse.Namespace) -> int:
@@ -197,9 +224,26 @@ def _train(a: argparse.Namespace) -> int:
 
 
 def _eval(a: argparse.Namespace) -> int:
+    if a.what == "memory":
+        from duplex_runtime.evaluation import memory
+
+        return memory.run(a.model, seed=a.seed)
     from duplex_runtime.evaluation.scripts import run
 
-    return run(a.model, a.slice_seconds, a.seed)
+    return run(a.model, a.slice_seconds, a.seed, idle_threshold=a.idle_threshold)
+
+
+def _calibrate(a: argparse.Namespace) -> int:
+    from duplex_runtime.evaluation.calibration import run
+
+    return run(a.model, a.streams, a.seed)
+
+
+def _convert(a: argparse.Namespace) -> int:
+    from duplex_runtime.models.minicpm import convert, source_folder
+
+    print(convert(source_folder(a.source), a.out))
+    return 0
 
 
 def _bench(a: argparse.Namespace) -> int:

@@ -24,7 +24,14 @@ def _print(line: dict[str, Any]) -> None:
 
 
 def play(
-    script_name: str, model_name: str, system: str, slice_seconds: str, real: bool, seed: int, record: Path | None
+    script_name: str,
+    model_name: str,
+    system: str,
+    slice_seconds: str,
+    real: bool,
+    seed: int,
+    record: Path | None,
+    idle_threshold: float | None = None,
 ) -> int:
     """Events as JSON lines on standard output."""
     source: Any = sys.stdin.buffer if script_name == "-" else Path(script_name)
@@ -32,7 +39,7 @@ def play(
     slicing = Slicing.parse(slice_seconds)
     torch.set_num_threads(1)
     model = load_model(model_name, system)
-    sampling = default_sampling(model_name, seed)
+    sampling = default_sampling(model_name, seed, idle_threshold)
     conversation = model.conversation(system, slicing)
     lines = SliceLines(_print)
     observers: list[Observer] = [lines]

@@ -142,7 +142,7 @@ class Connection:
         arena, settings = self.arena, self.arena.settings
         self._recording = arena.store.recording(self.id, lambda error: self._send(error_event(error)))
         self._clock = RealClock()
-        sampling = default_sampling(settings.model, settings.seed)
+        sampling = default_sampling(settings.model, settings.seed, settings.idle_threshold)
         cut = {"slice_seconds": update.slice_seconds, "turn_pause_seconds": settings.turn_pause_seconds}
         header = header_of(settings.model, sampling, {"session": self.id, **cut})
         for system, model in arena.models.items():
@@ -172,6 +172,7 @@ class Connection:
                     "id": self.id,
                     "model": settings.model,
                     "parameters": arena.models["duplex"].parameters,
+                    "aligned": arena.models["duplex"].aligned,
                     "slice_seconds": update.slice_seconds,
                     "tokens_per_second": update.slicing.tokens_per_second,
                     "systems": list(arena.models),

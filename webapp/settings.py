@@ -23,6 +23,7 @@ class Settings:
     turn_pause_seconds: float | None = None
     seed: int = 0
     slots: int = 64
+    idle_threshold: float | None = None
     origins: tuple[str, ...] = ()
 
     @staticmethod

@@ -61,6 +61,7 @@ class FusedNetwork:
         self._eps = torch.tensor(math.sqrt(c.hidden_size * c.rms_norm_eps))
         fold = math.sqrt(c.hidden_size)
         residual = getattr(c, "residual_multiplier", 1.0)
+        self._intermediate = c.intermediate_size
         self._layers = []
         for layer in model.model.layers:
             attention, mlp = layer.self_attn, layer.mlp
@@ -105,6 +106,17 @@ class FusedNetwork:
             gate, up = layer.into_mlp(self._norm(x)).chunk(2, dim=-1)
             x = layer.out_of_mlp(silu(gate).mul_(up), x)
         return self._head(self._norm(x[batch.keep]))
+
+    @torch.inference_mode()
+    def products(self) -> None:
+        """The matrix products of one token's pass and nothing else: the least that it can take (a benchmark)."""
+        hidden = self._embedding[:1]
+        mixed = hidden.new_zeros(1, self.heads * self.head_size)
+        for layer in self._layers:
+            layer.into_attention(hidden)
+            layer.out_of_attention(mixed, hidden)
+            layer.out_of_mlp(layer.into_mlp(hidden)[:, : self._intermediate], hidden)
+        self._head(hidden)
 
 
 def _packed(weight: torch.Tensor) -> Any:

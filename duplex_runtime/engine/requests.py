@@ -54,7 +54,8 @@ class Output:
 
     `token`: a token that the model says, None for silence or the end. `p_idle`: one number per probe, with the
     first output of a request. `done`: the request is finished; `finished`: by the model's own end token.
-    `length`: tokens now cached. `stopped`: it was not finished, `stop` was called. `error`: this slot's request failed and is over; the others are not concerned.
+    `length`: tokens now cached. `stopped`: it was not finished, `stop` was called.
+    `error`: this slot's request failed and is over; the others are not concerned.
     """
 
     slot: int

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from duplex_runtime.engine.requests import Output, SliceRequest
+from duplex_runtime.engine.requests import Output, Sampling, SliceRequest
 from duplex_runtime.errors import BadInput
 from duplex_runtime.evaluation.script import Script, load_script, play
 from duplex_runtime.events import Cut, Delta, Event, Input, ResponseCreated, Slice
@@ -315,24 +315,28 @@ class Report:
         return "\n".join(lines)
 
 
-def score(model: LoadedModel, slicing: Slicing, folder: Path = FOLDER, seed: int = 0) -> Report:
+def score(
+    model: LoadedModel, slicing: Slicing, folder: Path = FOLDER, seed: int = 0, idle_threshold: float | None = None
+) -> Report:
     """Play every script of `folder` in simulated time; raises BadInput for a script that is not of the format."""
     paths = sorted(folder.glob("*.jsonl"))
     if not paths:
         raise BadInput(f"{folder}: expected scripts NN-name.jsonl, found none")
     scripts = [(path, load_script(path)) for path in paths]
     checks = [checks_of(str(path), script.about) for path, script in scripts]  # all faults before the first play
-    return Report([_row(model, slicing, path, s, c, seed) for (path, s), c in zip(scripts, checks, strict=True)])
+    sampling = default_sampling(model.name, seed, idle_threshold)
+    return Report([_row(model, slicing, path, s, c, sampling) for (path, s), c in zip(scripts, checks, strict=True)])
 
 
-def _row(model: LoadedModel, slicing: Slicing, path: Path, script: Script, checks: Sequence[Check], seed: int) -> Row:
+def _row(
+    model: LoadedModel, slicing: Slicing, path: Path, script: Script, checks: Sequence[Check], sampling: Sampling
+) -> Row:
     watches: dict[float, Watch] = {}
 
     def play_until(until: float) -> Watch:
         if until not in watches:
             watch = watches[until] = Watch()
             inputs = [(at, event) for at, event in script.inputs if at < until]
-            sampling = default_sampling(model.name, seed)
             play(model, "duplex", inputs, slicing, sampling, [watch], _PATIENCE)
         return watches[until]
 
@@ -341,13 +345,19 @@ def _row(model: LoadedModel, slicing: Slicing, path: Path, script: Script, check
     return Row(path.stem, str(script.about.get("kind", "")), [check(c, played) for c in checks])
 
 
-def run(model: str = "embedded", slice_seconds: str = "adaptive", seed: int = 0, folder: Path = FOLDER) -> int:
+def run(
+    model: str = "embedded",
+    slice_seconds: str = "adaptive",
+    seed: int = 0,
+    folder: Path = FOLDER,
+    idle_threshold: float | None = None,
+) -> int:
     """`duplex eval scripts`: print the table, then one line of JSON."""
     import torch
 
     torch.set_num_threads(1)  # slices are too small to be split
     slicing = Slicing.parse(slice_seconds)
-    report = score(load_model(model), slicing, folder, seed)
+    report = score(load_model(model), slicing, folder, seed, idle_threshold)
     print(report.table())
     print(json.dumps(report.report_json()))
     return 0

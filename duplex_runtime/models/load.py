@@ -1,22 +1,29 @@
 """Loads a model folder or hub id into an engine, with the layout and vocabulary that belong to it.
 
 model = load_model("embedded")          # the two checkpoints that ship with the package
-conversation = model.duplex(Slicing())
+conversation = model.conversation("duplex", Slicing())
+
+Told apart by what their files say: folders of `duplex train` by about.json, the released MiniCPM-duplex by its
+config.json (it is converted on first use), its Granite form by its template and tokens. Every other chat model
+gets its markers from its own chat template, and is marked as not aligned.
 """
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from duplex_runtime.baseline import TurnConversation
 from duplex_runtime.duplex import DuplexConversation, Memory
 from duplex_runtime.engine.requests import Sampling
-from duplex_runtime.errors import ModelError
-from duplex_runtime.layout import EMBEDDED, MINICPM_DUPLEX, Layout, Vocabulary
+from duplex_runtime.errors import BadInput, ModelError
+from duplex_runtime.events import SYSTEMS
+from duplex_runtime.layout import EMBEDDED, Layout, Vocabulary
 from duplex_runtime.slices import Slicing
 
 if TYPE_CHECKING:
@@ -28,16 +35,24 @@ EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 
 
 class HubTokenizer:
-    """A tokenizer of the transformers library behind the `Vocabulary` protocol."""
+    """A tokenizer of the transformers library behind the `Vocabulary` protocol.
 
-    def __init__(self, tokenizer: Any) -> None:
+    controls: texts that would steer the model, such as its markers: in what people type they get a space inside,
+    so that they are words like any others.
+    """
+
+    def __init__(self, tokenizer: Any, controls: Sequence[str] = ()) -> None:
         self._tokenizer = tokenizer
+        longest_first = sorted({c for c in controls if len(c) > 1}, key=lambda c: (-len(c), c))
+        self._controls = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def __len__(self) -> int:
         return len(self._tokenizer)
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text` without special tokens."""
+        if self._controls:
+            text = self._controls.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
         return self._tokenizer.encode(text, add_special_tokens=False)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -47,7 +62,11 @@ class HubTokenizer:
 
 @dataclass
 class LoadedModel:
-    """A model in memory, ready to hold conversations of one system."""
+    """A model in memory, ready to hold conversations of one system.
+
+    aligned: it was trained to be silent while somebody speaks. serves_both: there is no other checkpoint for the
+    other system, this one holds the conversations of both.
+    """
 
     name: str
     network: PreTrainedModel
@@ -55,6 +74,8 @@ class LoadedModel:
     vocabulary: Vocabulary
     memory: Memory
     wait_for_end_mark: bool
+    aligned: bool = True
+    serves_both: bool = False
 
     @property
     def parameters(self) -> int:
@@ -83,32 +104,77 @@ class LoadedModel:
         )
 
 
-def default_sampling(name: str, seed: int) -> Sampling:
-    """Greedy for the embedded model; for others the paper's temperature 0.8 and top-p 0.8."""
-    return Sampling(seed=seed) if name == "embedded" else Sampling(temperature=0.8, top_p=0.8, seed=seed)
+def default_sampling(name: str, seed: int, idle_threshold: float | None = None) -> Sampling:
+    """Greedy for the embedded model; for others the paper's temperature 0.8 and top-p 0.8.
+
+    idle_threshold: from which p(idle) on the model is silent, if not as usual; raises BadInput.
+    """
+    if idle_threshold is None:
+        idle_threshold = Sampling.idle_threshold
+    if not 0 < idle_threshold <= 1:
+        raise BadInput(f"idle threshold: expected a number over 0 and up to 1, got {idle_threshold}")
+    greedy = name == "embedded"
+    return Sampling(0.0 if greedy else 0.8, 1.0 if greedy else 0.8, idle_threshold, seed=seed)
 
 
-def load_model(name: str = "embedded", system: str = "duplex") -> LoadedModel:
-    """Load `embedded`, a folder, or a hub id. Raises ModelError, saying what was expected."""
+def load_systems(name: str, load: Callable[[str, str], LoadedModel] | None = None) -> dict[str, LoadedModel]:
+    """Both systems of a model; the weights of a checkpoint that serves both are in memory once."""
+    load = load or load_model
+    duplex = load(name, "duplex")
+    others = [system for system in SYSTEMS if system != "duplex"]
+    if not duplex.serves_both:
+        return {"duplex": duplex} | {system: load(name, system) for system in others}
+    return {"duplex": duplex} | {system: replace(duplex, network=_twin(duplex.network)) for system in others}
+
+
+def _twin(network: PreTrainedModel) -> PreTrainedModel:
+    """The same weights in modules and a config of their own: an engine sets its attention there during a pass, and
+    another thread's engine must not see it."""
+    shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+    return copy.deepcopy(network, shared)
+
+
+def load_model(name: str = "embedded", system: str = "duplex", quantize: Literal["int8"] | None = None) -> LoadedModel:
+    """Load `embedded`, a folder, or a hub id. Raises ModelError, saying what was expected.
+
+    quantize: `int8` keeps the weights of a large model on the processor in 8 bits.
+    """
+    if quantize not in (None, "int8"):
+        raise ModelError(f"expected int8 or nothing for quantize, got {quantize!r}; for 4 bits use a GGUF file")
     if name == "embedded":
-        return _load(EMBEDDED_FOLDER / system, "embedded", EMBEDDED_FOLDER / "tokenizer.json")
+        return _load_ours(EMBEDDED_FOLDER / system, "embedded", EMBEDDED_FOLDER / "tokenizer.json", False)
     try:
         folder = Path(name).expanduser()
     except RuntimeError as error:
         raise ModelError(f"no model folder {name!r}: {error}") from None
-    if folder.is_dir():
-        # a folder made by `duplex train` holds both systems side by side
-        inner = folder / system if (folder / system / "config.json").is_file() else folder
-        ours = (inner / "about.json").is_file()
-        return _load(inner, name, folder / "tokenizer.json" if ours else None)
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+    if not folder.is_dir() and (name.count("/") != 1 or name.startswith((".", "/", "~"))):
         raise ModelError(
             f"no model folder {name!r}: expected 'embedded', a folder with config.json, or a hub id OWNER/NAME"
         )
-    return _load_hub(name)
+    # a folder made by `duplex train` holds both systems side by side
+    inner = folder / system if (folder / system / "config.json").is_file() else folder
+    if (inner / "about.json").is_file():
+        return _load_ours(inner, name, folder / "tokenizer.json", inner == folder)
+    from duplex_runtime.models import minicpm
+
+    if made := minicpm.prepared(str(inner) if folder.is_dir() else name):
+        inner = made
+    if not made and not folder.is_dir():
+        return _load_chat(name, name, quantize)
+    _require_weights(inner)
+    minicpm.verify(inner)
+    return _load_chat(inner, name, quantize)
 
 
-def _load(folder: Path, name: str, tokenizer: Path | None) -> LoadedModel:
+def _require_weights(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder}: expected a model folder with config.json, model.safetensors and a tokenizer")
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(f"{folder}: expected weights in *.safetensors; other formats are not loaded")
+
+
+def _load_ours(folder: Path, name: str, tokenizer: Path, serves_both: bool) -> LoadedModel:
+    """A checkpoint of `duplex train`: small, so it stays on the processor and in float32 everywhere."""
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
@@ -116,54 +182,120 @@ def _load(folder: Path, name: str, tokenizer: Path | None) -> LoadedModel:
     from duplex_runtime.models.vocabulary import TokenizerFile
 
     disable_progress_bar()
-
-    config = folder / "config.json"
-    if not config.is_file():
-        raise ModelError(f"{folder}: expected a model folder with config.json, model.safetensors and a tokenizer")
-    if not any(folder.glob("*.safetensors")):
-        raise ModelError(f"{folder}: expected weights in *.safetensors; other formats are not loaded")
+    _require_weights(folder)
     try:
-        values = json.loads(config.read_text(encoding="utf-8"))
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         network = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:  # files from outside: every fault of theirs becomes one message
         raise ModelError(f"{folder}: the model's files do not load ({type(error).__name__}: {error})") from None
     if not isinstance(values, dict):
-        raise ModelError(f"{config}: expected a JSON object")
-    if tokenizer is None:
-        return _hub_parts(name, network, folder)
+        raise ModelError(f"{folder / 'config.json'}: expected a JSON object")
     vocabulary = TokenizerFile(tokenizer)
     if len(vocabulary) != network.config.vocab_size:
         raise ModelError(
             f"{folder}: the tokenizer has {len(vocabulary)} tokens, the model {network.config.vocab_size}; "
             "they do not belong together"
         )
-    return LoadedModel(name, network, EMBEDDED, vocabulary, Memory(), wait_for_end_mark=True)
+    return LoadedModel(name, network, EMBEDDED, vocabulary, Memory(), wait_for_end_mark=True, serves_both=serves_both)
 
 
-def _load_hub(name: str) -> LoadedModel:
-    import torch
-    from transformers import AutoModelForCausalLM
+def _load_chat(source: Path | str, name: str, quantize: Literal["int8"] | None = None) -> LoadedModel:
+    """MiniCPM-duplex in Granite form, or any other chat model."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    from duplex_runtime.models import minicpm
+    from duplex_runtime.models.template import layout_from_template
 
     try:
-        network = AutoModelForCausalLM.from_pretrained(name, dtype=torch.bfloat16, trust_remote_code=False)
-    except Exception as error:
-        raise ModelError(f"{name}: could not be loaded from the hub ({type(error).__name__}: {error})") from None
-    return _hub_parts(name, network, name)
-
-
-def _hub_parts(name: str, network: PreTrainedModel, source: Path | str) -> LoadedModel:
-    from transformers import AutoTokenizer
-
-    if network.config.vocab_size <= MINICPM_DUPLEX.idle:
-        raise ModelError(
-            f"{name}: its vocabulary of {network.config.vocab_size} has no <idle> token (id {MINICPM_DUPLEX.idle}); "
-            "expected MiniCPM-duplex in Granite form, or a folder made by `duplex train`"
-        )
-    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except Exception as error:
-        raise ModelError(f"{name}: its tokenizer does not load ({type(error).__name__}: {error})") from None
-    memory = Memory(limit=2048, keep=1024)
-    return LoadedModel(name, network, MINICPM_DUPLEX, HubTokenizer(tokenizer), memory, wait_for_end_mark=False)
+    except Exception as error:  # files from outside, or no network: every fault becomes one message
+        raise ModelError(f"{name}: its config or tokenizer does not load ({type(error).__name__}: {error})") from None
+    rows = config.get_text_config().vocab_size
+    aligned = minicpm.speaks_duplex(tokenizer)
+    try:  # before the weights: they may be many gigabytes
+        if aligned:
+            layout = minicpm.layout_of(HubTokenizer(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id)
+        else:
+            layout = layout_from_template(tokenizer, rows, _ends(source, config))
+    except ModelError as error:
+        raise ModelError(f"{name}: {error}") from None
+    highest = max(layout.bos, layout.eos, layout.idle, *layout.user_marker, *layout.model_marker, len(tokenizer) - 1)
+    if highest >= rows:
+        raise ModelError(
+            f"{name}: the tokenizer has {len(tokenizer)} tokens, the model {rows}; they do not belong together"
+        )
+    network = _placed(source, name, config, quantize)
+    markers = (tokenizer.decode(list(ids)).strip() for ids in (layout.user_marker, layout.model_marker))
+    named = tokenizer.convert_ids_to_tokens([layout.bos, layout.eos, layout.idle])
+    controls = [*tokenizer.all_special_tokens, *markers, *(text for text in named if text)]
+    most = min(2048, getattr(config.get_text_config(), "max_position_embeddings", None) or 2048)
+    return LoadedModel(
+        name,
+        network,
+        layout,
+        HubTokenizer(tokenizer, controls),
+        Memory(limit=most, keep=most // 2),
+        # the released model decides by itself; one that never learned silence needs the rule
+        wait_for_end_mark=not aligned,
+        aligned=aligned,
+        serves_both=True,
+    )
+
+
+def _ends(source: Path | str, config: Any) -> list[int]:
+    """Ids that end an answer: generation_config.json knows them better than config.json."""
+    from transformers import GenerationConfig
+
+    try:
+        ends = GenerationConfig.from_pretrained(source).eos_token_id
+    except OSError:  # there is no such file
+        ends = None
+    ends = config.get_text_config().eos_token_id if ends is None else ends
+    return ends if isinstance(ends, list) else [] if ends is None else [ends]
+
+
+def _placed(source: Path | str, name: str, config: Any, quantize: Literal["int8"] | None) -> PreTrainedModel:
+    """The network on the device and in the numbers that `choose_placement` says."""
+    import torch
+    from accelerate import init_empty_weights
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    from duplex_runtime.models.placement import choose_placement, machine
+
+    disable_progress_bar()
+
+    def load(device: str, dtype: str) -> PreTrainedModel:
+        where = {} if device == "cpu" else {"device_map": {"": device}}
+        return AutoModelForCausalLM.from_pretrained(
+            source, dtype=getattr(torch, dtype), trust_remote_code=False, **where
+        )
+
+    try:
+        with init_empty_weights():
+            empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        place = choose_placement(machine(), sum(p.numel() for p in empty.parameters()))
+        network = load(place.device, place.dtype)
+        if place.check and not _finite(network):  # out of the range of float16
+            network = load(place.device, "float32")
+        if quantize:
+            from duplex_runtime.models.quantize import quantize as to_int8
+
+            to_int8(network)
+    except ModelError as error:
+        raise ModelError(f"{name}: {error}") from None
+    except Exception as error:  # files from outside, or no network: every fault becomes one message
+        raise ModelError(f"{name}: the model does not load ({type(error).__name__}: {error})") from None
+    return network
+
+
+def _finite(network: PreTrainedModel) -> bool:
+    """Are the logits of a short text numbers?"""
+    import torch
+
+    with torch.inference_mode():
+        ids = torch.arange(1, 17, device=network.device)[None] % network.get_input_embeddings().num_embeddings
+        return bool(torch.isfinite(network(input_ids=ids).logits).all())

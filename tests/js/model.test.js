@@ -3,11 +3,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { describe } from "../../static/details.js";
 import { State, isSpeaking, reduce } from "../../static/model.js";
-import { medianReaction, runsOf, view } from "../../static/view.js";
+import { badge, medianReaction, runsOf, view } from "../../static/view.js";
 
 const created = {
   type: "session.created", at: 0,
-  session: { id: "s", model: "embedded", parameters: 1, slice_seconds: "adaptive", tokens_per_second: 5, systems: ["duplex", "turns"] },
+  session: { id: "s", model: "embedded", parameters: 1, aligned: true, slice_seconds: "adaptive", tokens_per_second: 5, systems: ["duplex", "turns"] },
 };
 const slice = (index, opened_at, at, user, idle = true, p_idle = 0.9, system = "duplex") =>
   ({ type: "duplex.slice", system, index, opened_at, at, user, idle, p_idle });
@@ -132,4 +132,10 @@ test("only what is in sight is drawn", () => {
 test("events the page does not draw leave it as it is", () => {
   const state = play({ type: "duplex.ping" }, { type: "duplex.sealed", characters: 1 });
   assert.equal(state.items.length, 0);
+});
+
+test("a model that was not trained for duplex is called so, and no other", () => {
+  assert.equal(badge(null), "");
+  assert.equal(badge(created.session), "");
+  assert.equal(badge({ ...created.session, aligned: false }), "not trained for duplex");
 });
