@@ -367,6 +367,8 @@ class DuplexConversation:
     def _take_floor(self, index: int, at: float) -> None:
         if self._speech:
             self._speech = Speech(self._speech.response_id, index)
+            if self.layout.apart:
+                self._spoken.begin_slice()
         else:
             self._responses += 1
             self._speech = Speech(f"{self.system}-{self._responses}", index)

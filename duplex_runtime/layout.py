@@ -30,6 +30,8 @@ class Spoken:
         self._ids: list[int] = []
         self._start = 0  # decoding begins here: a few tokens of context are enough for spaces and characters
         self._text = ""  # of the ids from `_start` on, as far as told
+        self._last = ""  # the last character told
+        self._gap = False  # does the next text begin a slice of its own?
 
     def push(self, token: int) -> str:
         """The text that `token` adds."""
@@ -38,9 +40,18 @@ class Spoken:
         if text.endswith("\ufffd"):
             return ""
         delta, self._text = text[len(self._text) :], text
+        if self._gap and delta:
+            self._gap = False
+            if self._last.isascii() and delta[0].isalnum() and delta[0].isascii() and not self._last.isspace():
+                delta = " " + delta
+        self._last = delta[-1:] or self._last
         if len(self._ids) - self._start > 16:
             self._begin_near_end()
         return delta
+
+    def begin_slice(self) -> None:
+        """The next token begins another slice: a space belongs between, unless the script writes none."""
+        self._gap = self._last != ""
 
     def forget(self, tokens: int) -> None:
         """The last `tokens` were never said."""
@@ -56,6 +67,8 @@ class Spoken:
 class Layout:
     """Ids of the markers around every slice.
 
+    `apart`: slices are words by themselves, so a space belongs between them (the release was trained on stripped
+    slices; the embedded model says its own spaces).
     `fold_case`: the person's words are lower-cased before encoding (the embedded model is uncased on that side).
     """
 
@@ -65,6 +78,7 @@ class Layout:
     user_marker: tuple[int, ...]
     model_marker: tuple[int, ...]
     fold_case: bool = False
+    apart: bool = False
 
     def user(self, vocabulary: Vocabulary, text: str, most: int | None = None) -> list[int]:
         """Ids of the person's half of a pair, up to where the model decides; empty text is silence.
@@ -87,6 +101,7 @@ MINICPM_DUPLEX = Layout(
     idle=122753,
     user_marker=(95396, 4194, 95388),
     model_marker=(95396, 10850, 95388),
+    apart=True,
 )
 
 #: The embedded model: the same stream with one token for each marker (the first ids of its vocabulary).

@@ -180,6 +180,8 @@ class FakeEngine:
     def close(self, slot: int) -> None:
         self._rows.pop(slot, None)
 
+    def shutdown(self) -> None: ...
+
     def cached(self, slot: int) -> list[int]:
         return self._rows[slot].cached
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-import webapp.chat
 from duplex_runtime.events import Cut, Delta, Edit, Enter, Slice, UserText, Yield
+from duplex_runtime.models import load
+from duplex_runtime.models.load import Choice
 from duplex_runtime.slices import Slicing
 from tests.web_fakes import LONG_PATIENCE, PATIENCE, FakeModels, save_tiny_model
 from webapp.chat import Screen, _inputs, chat
@@ -68,7 +69,7 @@ def test_a_slice_a_cut_and_a_yield_are_lines(capsys: pytest.CaptureFixture[str])
 @pytest.fixture
 def piped(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.FileIO]:
     """Standard input is a pipe; its other end."""
-    monkeypatch.setattr(webapp.chat, "load_model", FakeModels())
+    monkeypatch.setattr(load, "load_model", FakeModels())
     read, write = os.pipe()
     with os.fdopen(read, "r") as stdin, os.fdopen(write, "wb", buffering=0) as end:
         monkeypatch.setattr(sys, "stdin", stdin)
@@ -81,7 +82,7 @@ def test_what_is_piped_in_is_answered(
 ) -> None:
     piped.write(typed.encode())
     piped.close()
-    assert chat("embedded", system, Slicing(), 0) == 0
+    assert chat(Choice(), system, Slicing(), 0) == 0
     said = capsys.readouterr().out
     assert "well hello." in said and "hi you" in said
     assert "\x1b" not in said
@@ -89,7 +90,7 @@ def test_what_is_piped_in_is_answered(
 
 def test_nothing_piped_in_ends_at_once(piped: io.FileIO, capsys: pytest.CaptureFixture[str]) -> None:
     piped.close()
-    assert chat("embedded", "duplex", Slicing(), 0) == 0
+    assert chat(Choice(), "duplex", Slicing(), 0) == 0
     assert capsys.readouterr().out.strip() == ""
 
 

@@ -1,6 +1,6 @@
 from fakes import Bytes, Words
 
-from duplex_runtime.layout import EMBEDDED, MINICPM_DUPLEX
+from duplex_runtime.layout import EMBEDDED, MINICPM_DUPLEX, Spoken
 
 
 def test_minicpm_markers_are_those_of_the_released_code() -> None:
@@ -41,3 +41,34 @@ def test_markers_typed_by_a_person_are_not_markers() -> None:
     assert ids[0] == 4
     assert ids[-1] == 5
     assert not {0, 1, 2, 3, 4, 5} & set(ids[1:-1])
+
+
+def spoken(*slices: str) -> str:
+    """What is shown of slices whose tokens carry no space at their beginning."""
+    words = Bytes()
+    speaker, shown = Spoken(words), ""
+    for index, text in enumerate(slices):
+        if index:
+            speaker.begin_slice()
+        for token in words.encode(text):
+            shown += speaker.push(token)
+    return shown
+
+
+def test_slices_of_words_are_joined_by_a_space() -> None:
+    assert spoken("novels across", "that you", "might, ", "too", ".") == "novels across that you might, too."
+
+
+def test_scripts_without_spaces_are_joined_without() -> None:
+    assert spoken("你好", "世界", "ok") == "你好世界ok"
+
+
+def test_nothing_stands_before_the_first_word() -> None:
+    speaker = Spoken(Bytes())
+    speaker.begin_slice()
+    assert "".join(speaker.push(token) for token in Bytes().encode("hi")) == "hi"
+
+
+def test_only_layouts_that_need_it_put_slices_apart() -> None:
+    assert MINICPM_DUPLEX.apart
+    assert not EMBEDDED.apart

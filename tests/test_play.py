@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-import webapp.play
 from duplex_runtime.errors import BadInput
+from duplex_runtime.models import load
+from duplex_runtime.models.load import Choice
 from duplex_runtime.recording import read_log
 from tests.web_fakes import FakeModels
 from webapp.play import play, replay_log
@@ -25,7 +26,7 @@ SCRIPT = [
 
 @pytest.fixture(autouse=True)
 def models(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(webapp.play, "load_model", FakeModels())
+    monkeypatch.setattr(load, "load_model", FakeModels())
     yield
 
 
@@ -45,7 +46,7 @@ def played(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 def test_a_script_is_played_slice_by_slice(
     script: Path, capsys: pytest.CaptureFixture[str], system: str, slices: str
 ) -> None:
-    assert play(str(script), "embedded", system, slices, False, 0, None) == 0
+    assert play(str(script), Choice(), system, slices, False, 0, None) == 0
     lines = [line for line in played(capsys) if line["type"] == "slice"]
     assert all({"at", "user", "model", "idle", "p_idle"} <= set(line) for line in lines)
     assert [line["at"] for line in lines] == sorted(line["at"] for line in lines)
@@ -58,7 +59,7 @@ def test_a_script_is_played_slice_by_slice(
 
 def test_a_recording_replays(script: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "log.jsonl"
-    play(str(script), "embedded", "duplex", "adaptive", False, 7, log)
+    play(str(script), Choice(), "duplex", "adaptive", False, 7, log)
     assert read_log(log)["duplex"].header["sampling"]["seed"] == 7
     capsys.readouterr()
     assert replay_log(log, None) == 0
@@ -67,7 +68,7 @@ def test_a_recording_replays(script: Path, tmp_path: Path, capsys: pytest.Captur
 
 def test_a_recording_of_fixed_slices_replays(script: Path, tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
-    play(str(script), "embedded", "duplex", "0.5", False, 0, log)
+    play(str(script), Choice(), "duplex", "0.5", False, 0, log)
     assert replay_log(log, None) == 0
 
 
@@ -75,7 +76,7 @@ def test_real_time_gives_the_same_words(tmp_path: Path, capsys: pytest.CaptureFi
     path = tmp_path / "short.jsonl"
     path.write_text('{"at": 0.0, "text": "hel"}\n{"at": 0.1, "text": "lo."}\n')
     log = tmp_path / "log.jsonl"
-    assert play(str(path), "embedded", "duplex", "adaptive", True, 0, log) == 0
+    assert play(str(path), Choice(), "duplex", "adaptive", True, 0, log) == 0
     assert "hi you" in " ".join(line.get("model", "") for line in played(capsys))
     assert replay_log(log, None) == 0
 
@@ -84,13 +85,13 @@ def test_real_time_gives_the_same_words(tmp_path: Path, capsys: pytest.CaptureFi
 def test_strange_characters_are_recorded_as_they_were_heard(text: str, tmp_path: Path) -> None:
     path, log = tmp_path / "talk.jsonl", tmp_path / "log.jsonl"
     path.write_text(json.dumps({"at": 0, "text": text}))
-    assert play(str(path), "embedded", "duplex", "adaptive", False, 0, log) == 0
+    assert play(str(path), Choice(), "duplex", "adaptive", False, 0, log) == 0
     assert replay_log(log, None) == 0
 
 
 def test_a_recording_that_cannot_be_written_is_told(script: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="--record"):
-        play(str(script), "embedded", "duplex", "adaptive", False, 0, tmp_path / "nowhere" / "log.jsonl")
+        play(str(script), Choice(), "duplex", "adaptive", False, 0, tmp_path / "nowhere" / "log.jsonl")
 
 
 # — recordings that are not what they were —
@@ -99,7 +100,7 @@ def test_a_recording_that_cannot_be_written_is_told(script: Path, tmp_path: Path
 @pytest.fixture
 def log(script: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     path = tmp_path / "log.jsonl"
-    play(str(script), "embedded", "duplex", "adaptive", False, 0, path)
+    play(str(script), Choice(), "duplex", "adaptive", False, 0, path)
     capsys.readouterr()
     return path
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from fastapi import FastAPI, WebSocket
 
-import webapp.play
 import webapp.realtime
 from duplex_runtime.loop import Loop
+from duplex_runtime.models import load
 from duplex_runtime.models.load import load_model
 from duplex_runtime.recording import read_log
 from tests.web_fakes import PATIENCE, Client, FakeModels, Served, eventually, save_tiny_model, shape
@@ -54,7 +54,7 @@ class Place:
     def replay(self, session: str, monkeypatch: pytest.MonkeyPatch) -> int:
         """As `duplex replay` does, once everybody has left."""
         eventually(lambda: self.served.sessions() == 0, "the slots are free")
-        monkeypatch.setattr(webapp.play, "load_model", self.models)
+        monkeypatch.setattr(load, "load_model", self.models)
         return replay_log(self.log(session), None)
 
 
@@ -522,7 +522,7 @@ def test_a_talk_goes_on_without_its_recording_when_the_disk_is_full(
 def test_a_real_network_with_random_weights_replays_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_tiny_model(tmp_path / "model")
     loaded = {system: load_model(str(folder), system) for system in ("duplex", "turns")}
-    place = Place(tmp_path, lambda name, system: loaded[system], model=str(folder))
+    place = Place(tmp_path, lambda name, system, *_: loaded[system], model=str(folder))
     try:
         with Client(place.served.ws) as client:
             session = client.begin(0.5)["id"]

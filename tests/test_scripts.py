@@ -13,11 +13,12 @@ from duplex_runtime.alignment.corpus import load
 from duplex_runtime.alignment.noise import normal
 from duplex_runtime.duplex import DuplexConversation
 from duplex_runtime.errors import BadInput
-from duplex_runtime.evaluation import scripts
 from duplex_runtime.evaluation.script import Script, load_script
 from duplex_runtime.evaluation.scripts import FOLDER, Check, Report, Word, checks_of, old_words, run, score
 from duplex_runtime.events import Edit, Enter, UserText
 from duplex_runtime.layout import EMBEDDED
+from duplex_runtime.models import load as load_file
+from duplex_runtime.models.load import Choice
 from duplex_runtime.slices import Slicing
 
 PATHS = sorted(FOLDER.glob("*.jsonl"))
@@ -338,12 +339,12 @@ def test_the_report_counts_and_shows(tmp_path: Path) -> None:
 def test_run_prints_a_table_and_one_line_of_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scripts, "load_model", lambda name: {"embedded": perfect()}[name])
-    assert run("embedded", "2", 0, folder(tmp_path, ASKED, *ASK)) == 0
+    monkeypatch.setattr(load_file, "load_model", lambda name, *_: {"embedded": perfect()}[name])
+    assert run(Choice(), "2", 0, folder(tmp_path, ASKED, *ASK)) == 0
     *_, last = capsys.readouterr().out.splitlines()
     assert json.loads(last)["answers"] == [1, 1]
     with pytest.raises(BadInput, match="slice seconds"):
-        run("embedded", "soon", 0, tmp_path)
+        run(Choice(), "soon", 0, tmp_path)
 
 
 def test_all_forty_run_through() -> None:

@@ -25,7 +25,7 @@ def test_by_default_only_this_machine_is_served() -> None:
 def test_the_environment_sets_model_data_host_and_port(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in zip(NAMES, ("/models/m", "/data", "0.0.0.0", "8080"), strict=True):
         monkeypatch.setenv(name, value)
-    assert Settings.from_environment() == Settings("/models/m", Path("/data"), "0.0.0.0", 8080)
+    assert Settings.from_environment() == Settings(model="/models/m", data=Path("/data"), host="0.0.0.0", port=8080)
 
 
 @pytest.mark.parametrize("port", ["abc", "", "80.5"])

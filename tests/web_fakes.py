@@ -46,6 +46,7 @@ class FakeModel:
 
     parameters = 1234
     aligned = True
+    where = "torch"
     serves_both = False
 
     def __init__(self, system: str, change: Callable[[Reply], Reply] = lambda reply: reply) -> None:
@@ -73,7 +74,7 @@ class FakeModels:
     def __init__(self, change: Callable[[Reply], Reply] = lambda reply: reply) -> None:
         self.models = {system: FakeModel(system, change) for system in ("duplex", "turns")}
 
-    def __call__(self, name: str = "embedded", system: str = "duplex") -> Any:
+    def __call__(self, name: str = "embedded", system: str = "duplex", *_: object, **__: object) -> Any:
         return self.models[system]
 
 

@@ -28,7 +28,7 @@ MAX_RATING_BYTES = 64 * 1024
 def create_app(settings: Settings) -> FastAPI:
     """The whole application; raises DuplexError if the model or the data folder cannot be used."""
     store = Store(settings.data)
-    models = load_systems(settings.model, load_model)
+    models = load_systems(settings.model, load_model, quantize=settings.quantize, where=settings.engine)
     torch.set_num_threads(1)  # two workers on two cores; slices are too small to be split
     workers = {system: Worker(system, Loop(model.engine(settings.slots))) for system, model in models.items()}
     arena = Arena(settings, models, workers, store)

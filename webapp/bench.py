@@ -1,6 +1,6 @@
 """`duplex bench`: what this machine does. A table for people, then one JSON line.
 
-engine    our engine beside others on the same weights (duplex_runtime/evaluation/engines.py)
+engine    our engine beside others on the same weights (duplex_runtime/evaluation/peers.py)
 slice     one slice of the duplex model: 5 words appended, 10 tokens said, at 60 to 350 tokens of history
 reaction  a real server, a client that types 30 sentences key by key: last key → first word received
 """
@@ -26,14 +26,14 @@ import torch
 from duplex_runtime.alignment.corpus import load
 from duplex_runtime.engine.requests import Engine, Sampling, SliceRequest
 from duplex_runtime.errors import DuplexError
-from duplex_runtime.evaluation import engines
+from duplex_runtime.evaluation import peers
 from duplex_runtime.models.load import load_model
 
 
 def run(what: str, model: str) -> int:
     """Run one benchmark, or all. In `all` a row that cannot be measured is null, and `notes` says why."""
     benchmarks: dict[str, Callable[[str], dict[str, Any]]] = {
-        "engine": engines.run,
+        "engine": peers.run,
         "slice": slice_cost,
         "reaction": reaction,
         "screen": screen_reaction,

@@ -14,7 +14,7 @@ from duplex_runtime.clock import RealClock
 from duplex_runtime.engine.requests import Output, SliceRequest
 from duplex_runtime.events import Cut, Delta, Edit, Enter, Event, Input, Slice, UserText, Yield
 from duplex_runtime.loop import Loop
-from duplex_runtime.models.load import default_sampling, load_model
+from duplex_runtime.models.load import Choice, default_sampling
 from duplex_runtime.slices import Slicing
 
 _DIM, _BOLD, _STRUCK, _OFF = "\x1b[2m", "\x1b[1m", "\x1b[9;2m", "\x1b[0m"
@@ -100,17 +100,17 @@ def _raw_keys() -> Iterator[None]:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
-def chat(model_name: str, system: str, slicing: Slicing, seed: int, idle_threshold: float | None = None) -> int:
+def chat(choice: Choice, system: str, slicing: Slicing, seed: int, idle_threshold: float | None = None) -> int:
     """Talk until Ctrl-C, Ctrl-D or the end of standard input."""
     torch.set_num_threads(1)
-    model = load_model(model_name, system)
+    model = choice.load(system)
     loop, clock = Loop(model.engine(slots=1)), RealClock()
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     screen = Screen(colours=terminal)
-    sampling = default_sampling(model_name, seed, idle_threshold)
+    sampling = default_sampling(choice.name, seed, idle_threshold)
     session = loop.add(model.conversation(system, slicing), clock, sampling, [screen])
     if terminal:
-        print(f"{model_name}, {system}: type; every key is heard. Enter ends a sentence at once. Ctrl-C leaves.")
+        print(f"{choice.name}, {system}: type; every key is heard. Enter ends a sentence at once. Ctrl-C leaves.")
     with _raw_keys() if terminal else contextlib.nullcontext():
         open_input = True
         while open_input or not loop.quiet:

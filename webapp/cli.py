@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from duplex_runtime.errors import BadInput, DuplexError
+from duplex_runtime.models.load import Choice
 from duplex_runtime.slices import Slicing
 from webapp.settings import Settings
 
@@ -54,6 +55,13 @@ def parser() -> argparse.ArgumentParser:
             help="embedded, a model folder, or a hub id (default: %(default)s)",
         )  # fmt: skip
 
+    def engine(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--engine", metavar="ENGINE", default=defaults.engine,
+            help="torch, llamacpp, or addresses http://… of inference servers, with commas (default: %(default)s)",
+        )  # fmt: skip
+        sub.add_argument("--quantize", choices=("int8",), help="8-bit weights for a large model on the processor")
+
     def slices(sub: argparse.ArgumentParser) -> None:
         sub.add_argument(
             "--slice-seconds", metavar="S", default="adaptive",
@@ -83,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--turn-pause", type=float, metavar="S", help="the turn-based system also answers after S seconds of silence"
     )
+    engine(serve)
     threshold(serve)
     serve.add_argument("--open", action="store_true", help="open a browser")
 
@@ -90,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
     model(chat)
     slices(chat)
     system(chat)
+    engine(chat)
     threshold(chat)
 
     play = command("play", _play, "Play a timed script into a conversation; events come out as JSON lines.")
@@ -99,6 +109,7 @@ def parser() -> argparse.ArgumentParser:
     model(play)
     slices(play)
     system(play)
+    engine(play)
     threshold(play)
     play.add_argument("--clock", choices=("simulated", "real"), default="simulated", help="default: %(default)s")
     play.add_argument("--record", type=Path, metavar="LOG", help="also write a recording that `duplex replay` reads")
@@ -127,6 +138,7 @@ def parser() -> argparse.ArgumentParser:
     )
     model(evaluate)
     slices(evaluate)
+    engine(evaluate)
     threshold(evaluate)
 
     calibrate = command("calibrate", _calibrate, "Find the p(idle) from which on the model should be silent.")
@@ -137,8 +149,11 @@ def parser() -> argparse.ArgumentParser:
     convert = command(
         "convert", _convert, "Turn the released MiniCPM-duplex into a folder that transformers, vLLM and SGLang load."
     )
-    convert.add_argument("source", metavar="SOURCE", help="folder of the release, or its hub id")
+    convert.add_argument("source", metavar="SOURCE", help="folder of the release, or its hub id; embedded")
     convert.add_argument("out", metavar="OUT", type=Path, help="new folder to write to")
+    convert.add_argument(
+        "--gguf", metavar="TYPE", help="also (of other models: only) a file for llama.cpp: f32, q8_0 …"
+    )
 
     bench = command("bench", _bench, "Measure on this machine; the last line is JSON.")
     bench.add_argument(
@@ -168,20 +183,26 @@ def _serve(a: argparse.Namespace) -> int:
         port=a.port,
         turn_pause_seconds=a.turn_pause,
         idle_threshold=a.idle_threshold,
+        engine=a.engine,
+        quantize=a.quantize,
     )
     return serve(settings, open_browser=a.open)
+
+
+def _choice(a: argparse.Namespace) -> Choice:
+    return Choice(a.model, a.quantize, a.engine)
 
 
 def _chat(a: argparse.Namespace) -> int:
     from webapp.chat import chat
 
-    return chat(a.model, a.system, Slicing.parse(a.slice_seconds), a.seed, a.idle_threshold)
+    return chat(_choice(a), a.system, Slicing.parse(a.slice_seconds), a.seed, a.idle_threshold)
 
 
 def _play(a: argparse.Namespace) -> int:
     from webapp.play import play
 
-    return play(a.script, a.model, a.system, a.slice_seconds, a.clock == "real", a.seed, a.record, a.idle_threshold)
+    return play(a.script, _choice(a), a.system, a.slice_seconds, a.clock == "real", a.seed, a.record, a.idle_threshold)
 
 
 def _replay(a: argparse.Namespace) -> int:
@@ -230,7 +251,7 @@ def _eval(a: argparse.Namespace) -> int:
         return memory.run(a.model, seed=a.seed)
     from duplex_runtime.evaluation.scripts import run
 
-    return run(a.model, a.slice_seconds, a.seed, idle_threshold=a.idle_threshold)
+    return run(_choice(a), a.slice_seconds, a.seed, idle_threshold=a.idle_threshold)
 
 
 def _calibrate(a: argparse.Namespace) -> int:
@@ -240,10 +261,9 @@ def _calibrate(a: argparse.Namespace) -> int:
 
 
 def _convert(a: argparse.Namespace) -> int:
-    from duplex_runtime.models.minicpm import convert, source_folder
+    from webapp.convert import run
 
-    print(convert(source_folder(a.source), a.out))
-    return 0
+    return run(a.source, a.out, a.gguf)
 
 
 def _bench(a: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from duplex_runtime.clock import RealClock, SimulatedClock
 from duplex_runtime.errors import BadInput
 from duplex_runtime.evaluation.script import SliceLines, read_script
 from duplex_runtime.loop import Loop, Observer, Session, run_script
-from duplex_runtime.models.load import LoadedModel, default_sampling, load_model
+from duplex_runtime.models.load import Choice, default_sampling
 from duplex_runtime.recording import Recorder, header_of, read_log, replay
 from duplex_runtime.slices import Slicing
 
@@ -25,7 +25,7 @@ def _print(line: dict[str, Any]) -> None:
 
 def play(
     script_name: str,
-    model_name: str,
+    choice: Choice,
     system: str,
     slice_seconds: str,
     real: bool,
@@ -38,8 +38,8 @@ def play(
     script = read_script(source)
     slicing = Slicing.parse(slice_seconds)
     torch.set_num_threads(1)
-    model = load_model(model_name, system)
-    sampling = default_sampling(model_name, seed, idle_threshold)
+    model = choice.load(system)
+    sampling = default_sampling(choice.name, seed, idle_threshold)
     conversation = model.conversation(system, slicing)
     lines = SliceLines(_print)
     observers: list[Observer] = [lines]
@@ -50,7 +50,7 @@ def play(
         except OSError as error:
             raise BadInput(f"--record {record}: cannot be written ({error.strerror})") from None
         recorder = Recorder(file, system)
-        recorder.header(header_of(model_name, sampling, {"slice_seconds": _number(slice_seconds)}))
+        recorder.header(header_of(choice.name, sampling, {"slice_seconds": _number(slice_seconds)}))
         observers.append(recorder)
     try:
         clock = RealClock() if real else SimulatedClock()
@@ -93,7 +93,7 @@ def replay_log(path: Path, model_name: str | None) -> int:
             name = model_name or log.header["model"]
         except KeyError as error:
             raise BadInput(f"{path}: the header of {system!r} has no {error}") from None
-        model: LoadedModel = load_model(name, system)
+        model = Choice(name).load(system)
         conversation = model.conversation(system, slicing, log.header.get("turn_pause_seconds"))
         tokens = sum(line["kind"] == "output" and line.get("token") is not None for line in log.lines)
         difference = next(replay(log, conversation, model.engine(slots=1)), None)

@@ -13,10 +13,12 @@ from duplex_runtime.errors import BadInput
 class Settings:
     """How a server runs. `data` is the folder of ratings and recordings.
 
+    `engine`: what computes the model, see duplex_runtime/models/engines.py. `quantize`: `int8` or nothing.
     `origins`: other sites whose pages may connect, such as `https://example.org`.
     """
 
     model: str = "embedded"
+    engine: str = "torch"
     data: Path = Path("data")
     host: str = "127.0.0.1"
     port: int = 7860
@@ -24,18 +26,20 @@ class Settings:
     seed: int = 0
     slots: int = 64
     idle_threshold: float | None = None
+    quantize: str | None = None
     origins: tuple[str, ...] = ()
 
     @staticmethod
     def from_environment() -> Settings:
-        """Defaults, with DUPLEX_MODEL, DUPLEX_DATA, DUPLEX_HOST, DUPLEX_ORIGINS (several with spaces between) and
-        PORT in their place where set; raises BadInput."""
+        """Defaults, with DUPLEX_MODEL, DUPLEX_ENGINE, DUPLEX_DATA, DUPLEX_HOST, DUPLEX_ORIGINS (several with spaces
+        between) and PORT in their place where set; raises BadInput."""
         get = os.environ.get
         port = get("PORT", str(Settings.port))
         if not port.isdecimal():
             raise BadInput(f"PORT: expected a number in the environment, got {port!r}")
         return Settings(
             model=get("DUPLEX_MODEL", Settings.model),
+            engine=get("DUPLEX_ENGINE", Settings.engine),
             data=Path(get("DUPLEX_DATA", str(Settings.data))),
             host=get("DUPLEX_HOST", Settings.host),
             port=int(port),

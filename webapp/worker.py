@@ -30,11 +30,12 @@ class Worker:
         return future
 
     def stop(self) -> None:
-        """End the thread after its current forward pass."""
+        """End the thread after its current forward pass, and its engine."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
         self._thread.join()
+        self.loop.engine.shutdown()
 
     def _run(self) -> None:
         while True:

@@ -74,6 +74,11 @@ class SlotEngine:
         if self._rows.pop(slot, None):
             heapq.heappush(self._free, slot)
 
+    def shutdown(self) -> None:
+        """Give a foreign library's memory back."""
+        if free := getattr(self.network, "free", None):
+            free()
+
     def submit(self, slot: int, request: SliceRequest) -> None:
         """Queue a request; raises ValueError if it does not fit the slot."""
         row = self._rows[slot]

@@ -80,7 +80,7 @@ class FusedNetwork:
         self._head = _project(model.lm_head.weight * model.model.norm.weight * (fold / getattr(c, "logits_scaling", 1)))
         frequencies = c.rope_parameters["rope_theta"] ** -(torch.arange(0, self.head_size, 2) / self.head_size)
         angles = torch.outer(torch.arange(max_length), frequencies)
-        self._turns = torch.polar(torch.ones_like(angles), angles)[:, None]  # [max_length, 1, head_size / 2]
+        self.turns = torch.polar(torch.ones_like(angles), angles)[:, None]  # [max_length, 1, head_size / 2]
 
     def _interleaved(self, weight: torch.Tensor) -> torch.Tensor:
         # the library rotates entry i with entry i + half; side by side they are one complex number
@@ -95,7 +95,7 @@ class FusedNetwork:
         """One pass; see `Network`."""
         batch = self.cache.batch(parts)
         x = embedding(batch.ids, self._embedding)
-        turns = self._turns[batch.positions]
+        turns = self.turns[batch.positions]
         rotated = self.heads + self.kv_heads
         for index, layer in enumerate(self._layers):
             states = layer.into_attention(self._norm(x)).unflatten(-1, (-1, self.head_size))

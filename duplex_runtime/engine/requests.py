@@ -52,9 +52,9 @@ class SliceRequest:
 class Output:
     """What one step gave one slot.
 
-    `token`: a token that the model says, None for silence or the end. `p_idle`: one number per probe, with the
-    first output of a request. `done`: the request is finished; `finished`: by the model's own end token.
-    `length`: tokens now cached. `stopped`: it was not finished, `stop` was called.
+    `token`: a token that the model says, None for silence or the end. `p_idle`: one number per probe (or only the
+    newest, where an engine cannot tell the others), with the first output of a request. `done`: the request is
+    finished; `finished`: by the model's own end token. `length`: tokens now cached. `stopped`: `stop` was called.
     `error`: this slot's request failed and is over; the others are not concerned.
     """
 
@@ -89,3 +89,6 @@ class Engine(Protocol):
 
     def close(self, slot: int) -> None:
         """Give the slot back."""
+
+    def shutdown(self) -> None:
+        """End what the engine holds outside of Python's memory: threads, connections, foreign caches."""

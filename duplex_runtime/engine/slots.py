@@ -79,7 +79,9 @@ class Slots:
             keep += [offset + k for k in part.keep]
             offset += len(part.ids)
         new, at, where = torch.tensor([ids, slots, positions]).to(self.device)
-        return Batch(new, at, where, torch.tensor(keep, dtype=torch.long, device=self.device), tuple(self._groups(parts)))
+        return Batch(
+            new, at, where, torch.tensor(keep, dtype=torch.long, device=self.device), tuple(self._groups(parts))
+        )
 
     def _groups(self, parts: Sequence[Part]) -> list[Group]:
         # neighbours in memory with one new token each share a call; the rest, mostly appends, go one by one

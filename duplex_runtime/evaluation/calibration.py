@@ -19,6 +19,7 @@ from duplex_runtime.alignment.rows import pair_ids
 from duplex_runtime.alignment.streams import DECISION, make_stream
 from duplex_runtime.engine.network import Network, Part
 from duplex_runtime.errors import BadInput
+from duplex_runtime.models.engines import torch_engine
 from duplex_runtime.models.load import LoadedModel, load_model
 
 THRESHOLDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
@@ -89,7 +90,7 @@ def run(name: str = "embedded", streams: int = 200, seed: int = 0) -> int:
         raise BadInput(f"--streams: expected 1 or more, got {streams}")
     torch.set_num_threads(1)
     model = load_model(name)
-    network = model.engine(slots=1).network
+    network = torch_engine(model, slots=1).network
     found = decisions(model, network, streams, seed)
     table = [rates(found, threshold) for threshold in THRESHOLDS]
     print(f"{len(found)} decisions of {streams} held-out streams, % decided rightly\n")

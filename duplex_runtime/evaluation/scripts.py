@@ -28,7 +28,7 @@ from duplex_runtime.engine.requests import Output, Sampling, SliceRequest
 from duplex_runtime.errors import BadInput
 from duplex_runtime.evaluation.script import Script, load_script, play
 from duplex_runtime.events import Cut, Delta, Event, Input, ResponseCreated, Slice
-from duplex_runtime.models.load import LoadedModel, default_sampling, load_model
+from duplex_runtime.models.load import Choice, LoadedModel, default_sampling
 from duplex_runtime.slices import Slicing
 
 FOLDER = Path(__file__).parent / "scripts"
@@ -346,7 +346,7 @@ def _row(
 
 
 def run(
-    model: str = "embedded",
+    choice: Choice | None = None,
     slice_seconds: str = "adaptive",
     seed: int = 0,
     folder: Path = FOLDER,
@@ -357,7 +357,7 @@ def run(
 
     torch.set_num_threads(1)  # slices are too small to be split
     slicing = Slicing.parse(slice_seconds)
-    report = score(load_model(model), slicing, folder, seed, idle_threshold)
+    report = score((choice or Choice()).load("duplex"), slicing, folder, seed, idle_threshold)
     print(report.table())
     print(json.dumps(report.report_json()))
     return 0

@@ -15,8 +15,9 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from duplex_runtime.baseline import TurnConversation
 from duplex_runtime.duplex import DuplexConversation, Memory
@@ -29,7 +30,7 @@ from duplex_runtime.slices import Slicing
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from duplex_runtime.engine.engine import SlotEngine
+    from duplex_runtime.engine.requests import Engine
 
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 
@@ -65,7 +66,8 @@ class LoadedModel:
     """A model in memory, ready to hold conversations of one system.
 
     aligned: it was trained to be silent while somebody speaks. serves_both: there is no other checkpoint for the
-    other system, this one holds the conversations of both.
+    other system, this one holds the conversations of both. folder: where its files are, None in the hub's cache.
+    where: what computes it (models/engines.py); if not torch, a large network has no weights (device `meta`).
     """
 
     name: str
@@ -76,22 +78,19 @@ class LoadedModel:
     wait_for_end_mark: bool
     aligned: bool = True
     serves_both: bool = False
+    folder: Path | None = None
+    where: str = "torch"
 
     @property
     def parameters(self) -> int:
         """How many numbers it has learned; a tied head counts once."""
         return sum(p.numel() for p in self.network.parameters())
 
-    def engine(self, slots: int = 64) -> SlotEngine:
-        """A new engine over the weights."""
-        from duplex_runtime.engine.engine import SlotEngine
-        from duplex_runtime.engine.fused import FusedNetwork, fusible
-        from duplex_runtime.engine.plain import PlainNetwork
+    def engine(self, slots: int = 64) -> Engine:
+        """A new engine."""
+        from duplex_runtime.models.engines import make_engine
 
-        # a large model's time is its arithmetic: there the hand-written pass would only double the weights
-        small = self.parameters < 300e6 and fusible(self.network)
-        make = FusedNetwork if small else PlainNetwork
-        return SlotEngine(make(self.network, slots, 2 * self.memory.limit), self.layout.idle, self.layout.eos)
+        return make_engine(self, slots)
 
     def conversation(
         self, system: str, slicing: Slicing, pause_seconds: float | None = None
@@ -102,6 +101,19 @@ class LoadedModel:
         return DuplexConversation(
             self.layout, self.vocabulary, slicing, self.memory, wait_for_end_mark=self.wait_for_end_mark
         )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which model, and what computes it: the arguments of `load_model`."""
+
+    name: str = "embedded"
+    quantize: str | None = None
+    where: str = "torch"
+
+    def load(self, system: str) -> LoadedModel:
+        """The model for one system."""
+        return load_model(self.name, system, self.quantize, self.where)
 
 
 def default_sampling(name: str, seed: int, idle_threshold: float | None = None) -> Sampling:
@@ -117,12 +129,18 @@ def default_sampling(name: str, seed: int, idle_threshold: float | None = None) 
     return Sampling(0.0 if greedy else 0.8, 1.0 if greedy else 0.8, idle_threshold, seed=seed)
 
 
-def load_systems(name: str, load: Callable[[str, str], LoadedModel] | None = None) -> dict[str, LoadedModel]:
-    """Both systems of a model; the weights of a checkpoint that serves both are in memory once."""
-    load = load or load_model
+def load_systems(name: str, load: Callable[..., LoadedModel] | None = None, **options: Any) -> dict[str, LoadedModel]:
+    """Both systems of a model; the weights of a checkpoint that serves both are in memory once.
+
+    options: as for `load_model`. Servers elsewhere hold one checkpoint: where each system has its own, they compute
+    the duplex one and the other is computed here.
+    """
+    load = partial(load or load_model, **options)
     duplex = load(name, "duplex")
     others = [system for system in SYSTEMS if system != "duplex"]
     if not duplex.serves_both:
+        if duplex.where.startswith("http"):
+            load = partial(load, where="torch")
         return {"duplex": duplex} | {system: load(name, system) for system in others}
     return {"duplex": duplex} | {system: replace(duplex, network=_twin(duplex.network)) for system in others}
 
@@ -134,11 +152,20 @@ def _twin(network: PreTrainedModel) -> PreTrainedModel:
     return copy.deepcopy(network, shared)
 
 
-def load_model(name: str = "embedded", system: str = "duplex", quantize: Literal["int8"] | None = None) -> LoadedModel:
+def load_model(
+    name: str = "embedded", system: str = "duplex", quantize: str | None = None, where: str = "torch"
+) -> LoadedModel:
     """Load `embedded`, a folder, or a hub id. Raises ModelError, saying what was expected.
 
-    quantize: `int8` keeps the weights of a large model on the processor in 8 bits.
+    quantize: `int8` keeps the weights of a large model on the processor in 8 bits. where: what shall compute it, see
+    models/engines.py; other engines than torch read a large model's weights themselves.
     """
+    model = _load(name, system, quantize, where == "torch")
+    model.where = where
+    return model
+
+
+def _load(name: str, system: str, quantize: str | None, weights: bool) -> LoadedModel:
     if quantize not in (None, "int8"):
         raise ModelError(f"expected int8 or nothing for quantize, got {quantize!r}; for 4 bits use a GGUF file")
     if name == "embedded":
@@ -160,10 +187,10 @@ def load_model(name: str = "embedded", system: str = "duplex", quantize: Literal
     if made := minicpm.prepared(str(inner) if folder.is_dir() else name):
         inner = made
     if not made and not folder.is_dir():
-        return _load_chat(name, name, quantize)
+        return _load_chat(name, name, quantize, weights)
     _require_weights(inner)
     minicpm.verify(inner)
-    return _load_chat(inner, name, quantize)
+    return _load_chat(inner, name, quantize, weights)
 
 
 def _require_weights(folder: Path) -> None:
@@ -198,10 +225,10 @@ def _load_ours(folder: Path, name: str, tokenizer: Path, serves_both: bool) -> L
             f"{folder}: the tokenizer has {len(vocabulary)} tokens, the model {network.config.vocab_size}; "
             "they do not belong together"
         )
-    return LoadedModel(name, network, EMBEDDED, vocabulary, Memory(), wait_for_end_mark=True, serves_both=serves_both)
+    return LoadedModel(name, network, EMBEDDED, vocabulary, Memory(), True, serves_both=serves_both, folder=folder)
 
 
-def _load_chat(source: Path | str, name: str, quantize: Literal["int8"] | None = None) -> LoadedModel:
+def _load_chat(source: Path | str, name: str, quantize: str | None, weights: bool) -> LoadedModel:
     """MiniCPM-duplex in Granite form, or any other chat model."""
     from transformers import AutoConfig, AutoTokenizer
 
@@ -227,7 +254,7 @@ def _load_chat(source: Path | str, name: str, quantize: Literal["int8"] | None =
         raise ModelError(
             f"{name}: the tokenizer has {len(tokenizer)} tokens, the model {rows}; they do not belong together"
         )
-    network = _placed(source, name, config, quantize)
+    network = _placed(source, name, config, quantize, weights)
     markers = (tokenizer.decode(list(ids)).strip() for ids in (layout.user_marker, layout.model_marker))
     named = tokenizer.convert_ids_to_tokens([layout.bos, layout.eos, layout.idle])
     controls = [*tokenizer.all_special_tokens, *markers, *(text for text in named if text)]
@@ -242,6 +269,7 @@ def _load_chat(source: Path | str, name: str, quantize: Literal["int8"] | None =
         wait_for_end_mark=not aligned,
         aligned=aligned,
         serves_both=True,
+        folder=source if isinstance(source, Path) else None,
     )
 
 
@@ -257,7 +285,7 @@ def _ends(source: Path | str, config: Any) -> list[int]:
     return ends if isinstance(ends, list) else [] if ends is None else [ends]
 
 
-def _placed(source: Path | str, name: str, config: Any, quantize: Literal["int8"] | None) -> PreTrainedModel:
+def _placed(source: Path | str, name: str, config: Any, quantize: str | None, weights: bool) -> PreTrainedModel:
     """The network on the device and in the numbers that `choose_placement` says."""
     import torch
     from accelerate import init_empty_weights
@@ -277,6 +305,8 @@ def _placed(source: Path | str, name: str, config: Any, quantize: Literal["int8"
     try:
         with init_empty_weights():
             empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        if not weights:
+            return empty
         place = choose_placement(machine(), sum(p.numel() for p in empty.parameters()))
         network = load(place.device, place.dtype)
         if place.check and not _finite(network):  # out of the range of float16

@@ -93,7 +93,7 @@ def layout_of(vocabulary: Vocabulary, bos: int, eos: int) -> Layout:
     idle = vocabulary.encode(IDLE)
     if len(idle) != 1:
         raise ModelError(f"expected {IDLE} to be one token of the vocabulary, got the ids {idle}")
-    return Layout(bos, eos, idle[0], tuple(vocabulary.encode(USER)), tuple(vocabulary.encode(MODEL)))
+    return Layout(bos, eos, idle[0], tuple(vocabulary.encode(USER)), tuple(vocabulary.encode(MODEL)), apart=True)
 
 
 @dataclass(frozen=True)
