@@ -22,6 +22,10 @@ class Vocabulary(Protocol):
         """Text of `ids`; an incomplete character at the end comes out as U+FFFD."""
 
 
+#: Tokens of an answer that can still be taken back; more than the longest slice has.
+_SPOKEN = 400
+
+
 class Spoken:
     """Turns token ids into text deltas; a character that is not complete yet waits for its next byte."""
 
@@ -59,6 +63,8 @@ class Spoken:
         self._begin_near_end()
 
     def _begin_near_end(self) -> None:
+        if len(self._ids) > 2 * _SPOKEN:
+            del self._ids[:-_SPOKEN]
         self._start = max(0, len(self._ids) - 8)
         self._text = self._vocabulary.decode(self._ids[self._start :]).rstrip("\ufffd")
 

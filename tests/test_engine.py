@@ -198,6 +198,13 @@ def test_without_the_gate_it_speaks_whatever_the_threshold(network: MakeNetwork)
     assert tokens(ask(engine, slot, SliceRequest(0, tuple(some_ids(12)), 5, gate=False)))
 
 
+def test_an_engine_without_idle_decides_nothing_and_speaks(network: MakeNetwork) -> None:
+    engine = SlotEngine(network(), None, EOS)
+    outputs = ask(engine, engine.open(Sampling()), SliceRequest(0, tuple(some_ids(12)), 3, (11,)))
+    assert len(tokens(outputs)) == 3
+    assert outputs[0].p_idle == ()
+
+
 def test_listening_says_nothing_and_costs_one_step(network: MakeNetwork) -> None:
     engine = engine_of(network)
     outputs = ask(engine, engine.open(Sampling(idle_threshold=2.0)), SliceRequest(0, tuple(some_ids(9)), 0, (8,)))

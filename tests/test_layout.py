@@ -72,3 +72,12 @@ def test_nothing_stands_before_the_first_word() -> None:
 def test_only_layouts_that_need_it_put_slices_apart() -> None:
     assert MINICPM_DUPLEX.apart
     assert not EMBEDDED.apart
+
+
+def test_an_endless_answer_takes_no_more_memory_and_can_still_be_taken_back() -> None:
+    speaker, ids = Spoken(Bytes()), Bytes().encode("tell ")
+    shown = "".join(speaker.push(ids[i % 5]) for i in range(20_000))
+    assert shown == "tell " * 4000
+    assert len(speaker._ids) < 1000
+    speaker.forget(300)
+    assert speaker.push(ids[0]) == "t"

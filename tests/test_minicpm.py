@@ -616,7 +616,8 @@ def test_the_command_says_what_it_wants(source: str, tmp_path: Path, capsys: pyt
 
 def test_the_command_refuses_what_is_no_release(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert", str(ROOT / "duplex_runtime/models/embedded/duplex"), str(tmp_path / "out")]) == 2
-    assert "only MiniCPM is converted" in capsys.readouterr().err
+    assert "it needs no conversion" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_server_talks_with_it_on_both_sides(converted: Path, tmp_path: Path) -> None:

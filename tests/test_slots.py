@@ -41,7 +41,7 @@ def test_ragged_passes_give_each_row_what_it_has_alone(heads: int) -> None:
         if not parts:
             continue
         q, k, v = (torch.cat([rows[p.slot][i][p.start : p.start + len(p.ids)] for p in parts]) for i in range(3))
-        mixed = slots.attend(1, slots.batch(parts), q, k, v, 0.3)
+        mixed = slots.attend(1, slots.batch(parts), q, torch.stack((k, v), 1), 0.3)
         expected = [alone(*rows[p.slot], 0.3)[p.start : p.start + len(p.ids)] for p in parts]
         assert (mixed - torch.cat(expected)).abs().max() < 1e-5
         for part in parts:
@@ -64,7 +64,7 @@ def test_what_lies_behind_a_rollback_is_overwritten() -> None:
     slots = slots_of()
     for seed, start, count in ((1, 0, 6), (2, 3, 2)):
         batch = slots.batch([Part(0, start, (0,) * count, (0,))])
-        slots.attend(0, batch, states(count, 2, seed), states(count, 2, seed), states(count, 2, seed), 1.0)
+        slots.attend(0, batch, states(count, 2, seed), torch.stack((states(count, 2, seed),) * 2, 1), 1.0)
     keys = slots.layers[0][0, 0].transpose(0, 1)
     assert torch.equal(keys[:3], states(6, 2, 1)[:3])
     assert torch.equal(keys[3:5], states(2, 2, 2))
@@ -73,7 +73,7 @@ def test_what_lies_behind_a_rollback_is_overwritten() -> None:
 def test_a_pass_writes_only_into_its_own_slots() -> None:
     slots = slots_of()
     batch = slots.batch([Part(2, 0, (0,) * 4, (3,)), Part(4, 0, (0,), (0,))])
-    slots.attend(0, batch, states(5, 2, 1), states(5, 2, 1), states(5, 2, 1), 1.0)
+    slots.attend(0, batch, states(5, 2, 1), torch.stack((states(5, 2, 1),) * 2, 1), 1.0)
     touched = [bool(slots.layers[0][s].any()) for s in range(slots.count)]
     assert touched == [False, False, True, False, True, False]
 
@@ -82,7 +82,9 @@ def test_appending_moves_nothing() -> None:
     slots = slots_of()
     before = [layer.data_ptr() for layer in slots.layers]
     for start in range(10):
-        slots.attend(0, slots.batch([Part(0, start, (0,), (0,))]), *(states(1, 2, 1),) * 3, 1.0)
+        slots.attend(
+            0, slots.batch([Part(0, start, (0,), (0,))]), states(1, 2, 1), states(1, 4, 1).unflatten(1, (2, 2)), 1.0
+        )
     assert [layer.data_ptr() for layer in slots.layers] == before
 
 

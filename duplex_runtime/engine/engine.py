@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from duplex_runtime.engine.network import Network, Part
@@ -161,9 +162,9 @@ class SlotEngine:
             done = len(row.request.ids) - len(row.pending)
             row.pending = row.pending[len(part.ids) :]
             chances = self._chances(logits[lines.start : lines.stop])
-            row.p_idle += [
-                c for c, offset in zip(chances, part.keep, strict=True) if done + offset in row.request.probes
-            ]
+            if chances:
+                asked = zip(chances, part.keep, strict=True)
+                row.p_idle += [c for c, offset in asked if done + offset in row.request.probes]
             if row.pending:
                 continue  # the rest of a long append comes in the next pass
             silent = bool(chances) and row.request.gate and chances[-1] >= self._threshold(row)
@@ -189,18 +190,21 @@ class SlotEngine:
         """A token each, never `<idle>`, nor the end as the first token."""
         if not speaking:
             return []
-        rows = [row for row, _ in speaking]
-        logits = logits[[line for _, line in speaking]]
+        numbers = logits.numpy()  # the same memory; numpy's calls cost a tenth of torch's here
+        lines = [line for _, line in speaking]
+        if lines != list(range(len(numbers))):
+            numbers = numbers[lines]
         if self.idle is not None:
-            logits[:, self.idle] = -torch.inf
-        logits[[row.appending for row in rows], self.eos] = -torch.inf
-        highest, greedy = (values.tolist() for values in logits.max(dim=-1))
+            numbers[:, self.idle] = -np.inf
+        for (row, _), line in zip(speaking, numbers, strict=True):
+            if row.appending:
+                line[self.eos] = -np.inf
         outputs = []
-        for index, row in enumerate(rows):
-            if not math.isfinite(highest[index]):
+        for (row, _), line, greedy in zip(speaking, numbers, numbers.argmax(axis=1).tolist(), strict=True):
+            if not math.isfinite(line[greedy]):
                 outputs.append(self._fail(row, OVERFLOW))
                 continue
-            token = greedy[index] if row.sampling.temperature <= 0 else _sample(logits[index], row)
+            token = greedy if row.sampling.temperature <= 0 else _sample(torch.from_numpy(line), row)
             outputs.append(self._say(row, token))
         return outputs
 

@@ -100,8 +100,8 @@ class FusedNetwork:
         for index, layer in enumerate(self._layers):
             states = layer.into_attention(self._norm(x)).unflatten(-1, (-1, self.head_size))
             torch.view_as_complex(states[:, :rotated].unflatten(-1, (-1, 2))).mul_(turns)
-            q, k, v = states.split((self.heads, self.kv_heads, self.kv_heads), dim=1)
-            mixed = self.cache.attend(index, batch, q, k, v, self._scale)
+            kv = states[:, self.heads :].unflatten(1, (2, self.kv_heads))
+            mixed = self.cache.attend(index, batch, states[:, : self.heads], kv, self._scale)
             x = layer.out_of_attention(mixed.flatten(1), x)
             gate, up = layer.into_mlp(self._norm(x)).chunk(2, dim=-1)
             x = layer.out_of_mlp(silu(gate).mul_(up), x)

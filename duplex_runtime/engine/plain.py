@@ -36,7 +36,7 @@ def _attention(
 ) -> tuple[torch.Tensor, None]:
     """What the library calls in each layer: [1, heads, N, head_size] in, [1, N, heads, head_size] out."""
     q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
-    return duplex_slots.attend(module.layer_idx, duplex_batch, q, k, v, scaling)[None], None
+    return duplex_slots.attend(module.layer_idx, duplex_batch, q, torch.stack((k, v), 1), scaling)[None], None
 
 
 class PlainNetwork:

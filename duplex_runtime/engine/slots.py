@@ -2,7 +2,7 @@
 
     slots = Slots(layers=6, heads=4, head_size=64, count=64, length=1000)
     batch = slots.batch(parts)                       # once a forward pass
-    mixed = slots.attend(layer, batch, q, k, v)      # once a layer; q [N, heads, head_size], N all new tokens
+    mixed = slots.attend(layer, batch, q, kv, scale) # once a layer; q [N, heads, head_size], N all new tokens
 
 The new tokens of all parts lie behind each other in one dimension, so no pass is padded.
 """
@@ -23,7 +23,7 @@ class Group:
     """Parts that one attention call serves: slots `first` to `last - 1`, all with `count` new tokens.
 
     `tokens`: which of the pass's new tokens are theirs. `window`: cached tokens of the longest, new ones included.
-    `mask`: True where a new token may look, [slots, 1, count, window], or None where it may look everywhere.
+    `mask`: 0 where a new token may look, else −∞, [slots, 1, count, window]; None where it may look everywhere.
     """
 
     first: int
@@ -106,19 +106,20 @@ class Slots:
         if count > 1 or min(starts) != max(starts):
             columns = torch.arange(window, device=self.device)
             rows = torch.tensor(starts, device=self.device)[:, None] + torch.arange(count, device=self.device)
-            mask = (columns <= rows[:, :, None])[:, None]
+            hidden = (columns > rows[:, :, None])[:, None]
+            # not a mask of truth values: each layer would turn it into numbers again
+            mask = torch.zeros(hidden.shape, dtype=self.layers[0].dtype, device=self.device)
+            mask.masked_fill_(hidden, -torch.inf)
         return Group(run[0].slot, run[-1].slot + 1, slice(end - count * len(run), end), count, window, mask)
 
-    def attend(
-        self, layer: int, batch: Batch, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float
-    ) -> torch.Tensor:
-        """Write k and v [N, heads, head_size], then let each new token look at its own slot up to itself.
+    def attend(self, layer: int, batch: Batch, q: torch.Tensor, kv: torch.Tensor, scale: float) -> torch.Tensor:
+        """Write keys and values [N, 2, heads, head_size], then let each new token look at its own slot up to itself.
 
         q: [N, heads × share, head_size]; the result has its shape. `share` > 1 is grouped-query attention.
         """
         cache = self.layers[layer]
         by_token = cache.permute(0, 3, 1, 2, 4)
-        by_token[batch.slots, batch.positions] = torch.stack((k, v), dim=1)
+        by_token[batch.slots, batch.positions] = kv
         mixed = [
             scaled_dot_product_attention(
                 q[group.tokens].unflatten(0, (-1, group.count)).transpose(1, 2),
@@ -126,7 +127,7 @@ class Slots:
                 cache[group.first : group.last, 1, :, : group.window],
                 attn_mask=group.mask,
                 scale=scale,
-                enable_gqa=q.shape[1] != k.shape[1],
+                enable_gqa=q.shape[1] != kv.shape[2],
             )
             .transpose(1, 2)
             .flatten(0, 1)

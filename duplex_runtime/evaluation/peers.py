@@ -220,7 +220,7 @@ class _Bench:
             write_gguf(EMBEDDED_FOLDER / "duplex", file, "f32")
             threads = torch.get_num_threads()
             with BareSlice(file, past, threads) as bare, LlamaCppNetwork(file, 1, HISTORY + 64, threads) as network:
-                engines = {"llama.cpp engine": SlotEngine(network, None, self.model.layout.eos)}
+                engines = {"llama.cpp engine": SlotEngine(network, self.model.layout.idle, eos=0)}
                 engines["torch engine"] = self._engine(1, HISTORY + 64)
                 values = {}
                 for name, engine in engines.items():
@@ -416,7 +416,7 @@ class _Unmoved(Strain):
         return False
 
 
-def crowd(model: LoadedModel, engine: Engine, count: int, run_seconds: float = 8.0) -> float:
+def crowd(model: LoadedModel, engine: Engine, count: int, warm_seconds: float = 2.5, run_seconds: float = 8.0) -> float:
     """`count` conversations on real clocks, all of them with a model that speaks ten tokens in every slice of 2 s;
     95th percentile of the seconds from due to done.
 
@@ -430,10 +430,10 @@ def crowd(model: LoadedModel, engine: Engine, count: int, run_seconds: float = 8
         observer.session = loop.add(conversation, clock, Sampling(idle_threshold=2.0), [observer])
         words = "and what about the others? " * random.randint(15, 60)
         loop.hear(observer.session, UserText(words), clock.now())
-    warm_up = time.monotonic() + 2.5
+    warm_up = time.monotonic() + warm_seconds
     while time.monotonic() < warm_up or len(late) < count:  # until everybody's talk is read
         turn_or_wait(loop)
-    settled = time.monotonic() + 2.0  # and what had to wait for that has caught up
+    settled = time.monotonic() + warm_seconds  # and what had to wait for that has caught up
     while time.monotonic() < settled:
         turn_or_wait(loop)
     late.clear()

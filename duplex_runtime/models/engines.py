@@ -60,8 +60,8 @@ def _that_fit(model: LoadedModel, length: int) -> int:
     one = 2 * config.num_hidden_layers * heads * size * length * model.network.dtype.itemsize
     if (count := int(_SHARE * free / one)) < 1:
         raise ModelError(
-            f"{model.name}: a conversation's cache takes {one / 1e9:.1f} GB, and {_SHARE * free / 1e9:.1f} GB of memory "
-            "can be had for all; close other programs, or use --engine llamacpp"
+            f"{model.name}: a conversation's cache takes {one / 1e9:.1f} GB, and all of them may take "
+            f"{_SHARE * free / 1e9:.1f} GB of memory; close other programs, or use --engine llamacpp"
         )
     return count
 

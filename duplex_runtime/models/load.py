@@ -257,7 +257,8 @@ def _load_chat(source: Path | str, name: str, quantize: str | None, weights: boo
     network = _placed(source, name, config, quantize, weights)
     markers = (tokenizer.decode(list(ids)).strip() for ids in (layout.user_marker, layout.model_marker))
     named = tokenizer.convert_ids_to_tokens([layout.bos, layout.eos, layout.idle])
-    controls = [*tokenizer.all_special_tokens, *markers, *(text for text in named if text)]
+    special = (t.content for t in tokenizer.added_tokens_decoder.values() if t.special)  # also those without a name
+    controls = [*tokenizer.all_special_tokens, *special, *markers, *(text for text in named if text)]
     most = min(2048, getattr(config.get_text_config(), "max_position_embeddings", None) or 2048)
     return LoadedModel(
         name,
