@@ -407,6 +407,7 @@ class SglangServer(ModelServer):
         self.enabled = True
         self.incremental = False
         self.original = True  # SGLANG_RETURN_ORIGINAL_LOGPROB
+        self.unknown_as = "abort"  # or "error", "status": how versions say that there is no such session
         self.sessions: dict[str, list[int]] = {}
         self.counts: Counter[str] = Counter()
         self._active: set[str] = set()
@@ -422,8 +423,8 @@ class SglangServer(ModelServer):
                 self.counts["opened"] += 1
                 return name
             case "/close_session":
-                del self.sessions[body["session_id"]]
-                self.counts["closed"] += 1
+                known = self.sessions.pop(body["session_id"], None) is not None
+                self.counts["closed" if known else "closed in vain"] += 1  # of the latter SGLang only warns
                 return ""
         return super().answer(path, body)
 
@@ -434,6 +435,11 @@ class SglangServer(ModelServer):
         name = (body.get("session_params") or {}).get("id")
         if name is not None and name not in self.sessions:
             self.counts["unknown"] += 1
+            if self.unknown_as == "error":
+                yield {"error": {"message": f"Invalid request: session id {name} does not exist"}}
+                return
+            if self.unknown_as == "status":
+                raise Refused(400, f"Invalid request: session id {name} does not exist")
             yield self._event([], {"type": "abort", "message": "Invalid request session id"}, None)
             return
         if name in self._active:

@@ -424,6 +424,19 @@ def test_step_waits_a_moment_only(vllm: VllmServer) -> None:
         assert rest(engine)[-1].done
 
 
+def test_llama_cpp_tells_the_exact_chance_of_silence_where_it_only_listens(
+    llama: str, embedded: GraniteForCausalLM
+) -> None:
+    ids = (1, 4, 308, 289, 263, 703, 84, 36, 5)  # after which silence is not among the likeliest
+    request = SliceRequest(0, ids, 0, (len(ids) - 1,))
+    reference = local(embedded)
+    (expected,) = ask(reference, reference.open(Sampling()), request)
+    with remote(llama) as engine:
+        (got,) = ask(engine, engine.open(Sampling()), request)
+    assert expected.p_idle[0] < 1e-4
+    assert got.p_idle == pytest.approx(expected.p_idle, rel=0.01)
+
+
 def test_llama_cpp_serves_as_many_talks_as_it_has_slots(llama: str) -> None:
     with remote(llama) as engine:
         slots = [engine.open(Sampling(idle_threshold=2.0)) for _ in range(4)]
@@ -575,15 +588,18 @@ def test_an_answer_that_nobody_wants_is_read_to_its_end(sglang: SglangServer) ->
     assert not sglang.counts["aborted"] + sglang.counts["two at once"]
 
 
-def test_a_session_that_timed_out_is_begun_anew(sglang: SglangServer) -> None:
+@pytest.mark.parametrize("how", ["abort", "error", "status"])
+def test_a_session_that_timed_out_is_begun_anew(sglang: SglangServer, how: str) -> None:
+    sglang.favourites, sglang.unknown_as = (77,), how
     with remote(sglang.url) as engine:
         slot = engine.open(Sampling())
         said = ask(engine, slot, SliceRequest(0, (1, 10), 4, gate=False))
+        settled(engine, slot)  # the session is kept with the last event
         sglang.sessions.clear()
-        length = said[-1].length
-        again = ask(engine, slot, SliceRequest(length, (30, 31), 4, gate=False))
-        assert len(tokens(again)) >= 1 and not again[-1].error
-        assert sglang.counts["opened"] == 2
+        ids = (tokens(said)[-1], 30, 31)
+        again = ask(engine, slot, SliceRequest(said[-1].length, ids, 4, gate=False))
+        assert tokens(again) == [77] * 4 and not again[-1].error
+        assert (sglang.counts["unknown"], sglang.counts["opened"]) == (1, 2)
 
 
 @pytest.mark.parametrize("option", ["enabled", "incremental"])
@@ -685,6 +701,18 @@ def test_a_slow_server_has_its_time_and_no_more(server: Any, trouble: str) -> No
         outputs = ask(engine, slot, SliceRequest(0, (1, 10), 12, gate=False))
         assert outputs[-1].error
         assert "0.8 s" in str(outputs[-1].error) or "in time" in str(outputs[-1].error)
+
+
+def test_a_long_answer_may_take_longer(vllm: VllmServer) -> None:
+    vllm.favourites = (77,)
+    with remote(vllm.url, timeout_seconds=0.6) as engine:
+        slot = engine.open(Sampling())
+        vllm.trouble = "trickle"
+        engine.submit(slot, SliceRequest(0, (1, 10), 60, gate=False))
+        outputs: list[Output] = []
+        while len(outputs) < 6 and engine.busy:  # a word every 0.15 s
+            outputs += engine.step()
+        assert tokens(outputs) == [77] * 6
 
 
 def test_a_busy_server_is_asked_once_more(vllm: VllmServer) -> None:

@@ -4,7 +4,8 @@ The stream of every slot is kept here, so any server can take a conversation ove
 stays with its server, which has its cache, until that server fails.
 
 How long a bad world may take: a server that is not there is found out within 5 seconds (and known for one), one
-that answers too slowly after `timeout_seconds` for a slice; then the next server has the same time. One that
+that answers too slowly after `timeout_seconds` for a slice, or for every SLICE_TOKENS of a longer answer; then the
+next server has the same time. One that
 closes a connection before it answers is asked once more; one that is too busy (HTTP 429), or was found dead a
 moment ago, after half a second to a second, if no other can help. When all have failed, the slot gets an Output
 with `error`, and nobody else is concerned.
@@ -28,6 +29,9 @@ from duplex_runtime.engine.remote.turn import Turn
 from duplex_runtime.engine.remote.wire import Fault, Wire, base_url
 from duplex_runtime.engine.requests import Output, Sampling, SliceRequest
 from duplex_runtime.errors import BadInput, DuplexError
+
+#: More tokens than any slice has.
+SLICE_TOKENS = 20
 
 KINDS = ("auto", "llamacpp", "openai", "sglang")
 
@@ -253,12 +257,14 @@ class RemoteEngine:
         moving = server is not row.server
         place = self._fleet.take(server)[1] if moving else row.place
         served = False
+        # the answer of a whole turn may take as much longer as it is longer
+        seconds = self.timeout_seconds * max(1.0, turn.request.max_new_tokens / SLICE_TOKENS)
         try:
-            async with asyncio.timeout(self.timeout_seconds):
+            async with asyncio.timeout(seconds):
                 await self._speak(server, place, turn)
             served = True
         except (Fault, TimeoutError) as error:
-            fault = error if isinstance(error, Fault) else Fault(f"took longer than {self.timeout_seconds:g} s")
+            fault = error if isinstance(error, Fault) else Fault(f"took longer than {seconds:g} s")
             if fault.status != 429:
                 server.failed()
                 self._forget(server, place)

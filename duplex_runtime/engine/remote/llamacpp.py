@@ -8,8 +8,8 @@ tokens and a rollback nothing. Two things that its documentation does not say, f
 
 - A token that ends within a character is not streamed, nor are its probabilities: only the count jumps. What is
   missing is then asked for in one piece, which has every token.
-- Numbers of the likeliest tokens are of the model's distribution, before `logit_bias` and samplers. So a number
-  without a token is had by forcing the end token: nothing is decoded.
+- Numbers are of the model's distribution, before `logit_bias` and samplers, and the drawn token always has its own.
+  So where no word is wanted `<idle>` is forced: that gives exactly p(idle), and nothing is decoded.
 """
 
 from __future__ import annotations
@@ -80,8 +80,13 @@ class LlamaCpp:
     async def _chance(self, ask: Ask, place: Place) -> float | None:
         if ask.watch is None:
             return None
-        body = self._body(ask, place, stream=False) | {"n_predict": 1, "logit_bias": [[ask.eos, 10_000.0]]}
-        return self._watched(ask, await self._wire.post("/completion", body))
+        forced = {"n_predict": 1, "n_probs": 1, "logit_bias": [[ask.watch, 10_000.0]]}
+        answer = await self._wire.post("/completion", self._body(ask, place, stream=False) | forced)
+        numbers = get(answer, "completion_probabilities", list)
+        drawn: dict[str, Any] = numbers[0] if numbers and isinstance(numbers[0], dict) else {}
+        if drawn.get("id") != ask.watch:
+            raise Fault(f"expected the number of token {ask.watch}, got {str(drawn)[:100]!r}")
+        return chance_of(ask.watch, [(ask.watch, number(drawn.get("logprob")))])
 
     def _watched(self, ask: Ask, event: dict[str, Any]) -> float:
         assert ask.watch is not None

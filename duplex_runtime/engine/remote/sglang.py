@@ -65,6 +65,7 @@ class SGLang:
         """See `Kind`."""
         await self._fit(ask, place)
         body = self._body(ask, place)
+        held = place.held
         session, place.session = place.session, None  # it is given back when all went well
         said: list[int] = []
         watching, ended = ask.watch is not None, False
@@ -80,6 +81,11 @@ class SGLang:
             if not ended:
                 raise Fault("broke off its answer")
             place.session, place.held = session, (*ask.ids, *said)
+        except Fault as fault:
+            # versions differ in how they say that a session has timed out: a new one will do
+            if session and held and not said and fault.status in (200, 400, 409):
+                raise Fault(str(fault), 0.0, fault.status) from None
+            raise
         finally:
             if session and not place.session:
                 place.session, place.held = session, ()  # nothing is known of it any more: to be closed

@@ -23,7 +23,7 @@ KEEP_ALIVE_SECONDS = 3.0
 
 class Fault(Exception):
     """A server did not do what was asked. `retry_seconds`: None, or when the same server may be asked again.
-    `status`: of HTTP, where it answered with one."""
+    `status`: of HTTP, where it answered with one; 200 for an error reported inside a stream."""
 
     def __init__(self, message: str, retry_seconds: float | None = None, status: int | None = None) -> None:
         super().__init__(message)
@@ -171,7 +171,7 @@ def _event(line: bytes) -> dict[str, Any] | str | None:
         return "[DONE]"
     event = _object(value)
     if event.get("error"):
-        raise Fault(f"reports {_message(value)}")
+        raise Fault(f"reports {_message(value)}", status=200)
     return event
 
 
