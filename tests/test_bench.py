@@ -55,10 +55,13 @@ def test_a_model_that_never_answers_still_ends_in_json(
     def silent(name: str) -> dict[str, float]:
         return bench._report_reaction("reaction", [], 3)
 
+    monkeypatch.setattr(bench.peers, "run", lambda name: {"batch_16": 4.0, "notes": ["llamacpp: not installed"]})
     monkeypatch.setattr(bench, "slice_cost", lambda name: {"slice": 1.0})
     monkeypatch.setattr(bench, "reaction", silent)
     monkeypatch.setattr(bench, "screen_reaction", silent)
     assert main(["bench", "all", "--model", model]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert "NaN" not in last
-    assert json.loads(last)["slice"] == 1.0
+    result = json.loads(last)
+    assert (result["slice"], result["batch_16"]) == (1.0, 4.0)
+    assert [note.split(":")[0] for note in result["notes"]] == ["llamacpp", "reaction", "screen"]
