@@ -585,6 +585,7 @@ def answer() -> tuple[list[int], int, torch.Tensor]:
 def test_the_embedded_model_says_the_same_in_every_quantization(
     tmp_path: Path, quantization: str, answer: tuple[list[int], int, torch.Tensor]
 ) -> None:
+    pytest.importorskip("llama_cpp", reason="needs the extra: pip install -e '.[llamacpp]'")
     ids, start, logits = answer
     write_gguf(EMBEDDED_FOLDER / "turns", tmp_path / "out.gguf", quantization)
     ours = torch.log_softmax(logits[start - 1 : -1], -1)
