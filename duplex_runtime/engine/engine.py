@@ -85,14 +85,7 @@ class SlotEngine:
         row = self._rows[slot]
         if row.request:
             raise ValueError(f"slot {slot} has an unfinished request")
-        if not request.ids or not 0 <= request.truncate_to <= row.length:
-            raise ValueError(
-                f"expected ids and 0 <= truncate_to <= {row.length} cached tokens, "
-                f"got {len(request.ids)} ids and truncate_to {request.truncate_to}"
-            )
-        total = request.truncate_to + len(request.ids) + request.max_new_tokens
-        if total > self.network.max_length:
-            raise ValueError(f"a slot holds {self.network.max_length} tokens; the request needs {total}")
+        request.check_fit(row.length, self.network.max_length)
         row.length = request.truncate_to
         row.request, row.pending, row.said, row.p_idle = request, request.ids, 0, []
         row.stopping = False

@@ -47,6 +47,17 @@ class SliceRequest:
     gate: bool = True
     threshold: Literal["idle", "sure", "entered"] = "idle"
 
+    def check_fit(self, cached: int, max_length: int) -> None:
+        """Raises ValueError if a slot with `cached` tokens and room for `max_length` cannot take it."""
+        if not self.ids or not 0 <= self.truncate_to <= cached:
+            raise ValueError(
+                f"expected ids and 0 <= truncate_to <= {cached} cached tokens, "
+                f"got {len(self.ids)} ids and truncate_to {self.truncate_to}"
+            )
+        total = self.truncate_to + len(self.ids) + self.max_new_tokens
+        if total > max_length:
+            raise ValueError(f"a slot holds {max_length} tokens; the request needs {total}")
+
 
 @dataclass(frozen=True)
 class Output:

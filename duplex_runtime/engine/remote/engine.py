@@ -172,14 +172,7 @@ class RemoteEngine:
         row = self._rows[slot]
         if row.request:
             raise ValueError(f"slot {slot} has an unfinished request")
-        if not request.ids or not 0 <= request.truncate_to <= row.length:
-            raise ValueError(
-                f"expected ids and 0 <= truncate_to <= {row.length} cached tokens, "
-                f"got {len(request.ids)} ids and truncate_to {request.truncate_to}"
-            )
-        total = request.truncate_to + len(request.ids) + request.max_new_tokens
-        if total > self.max_length:
-            raise ValueError(f"a slot holds {self.max_length} tokens; the request needs {total}")
+        request.check_fit(row.length, self.max_length)
         del row.stream[request.truncate_to :]
         row.stream += request.ids
         row.length, row.request, row.requests = len(row.stream), request, row.requests + 1
