@@ -74,6 +74,17 @@ def chromium() -> str:
     return path
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Small models are too small to be split."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # the browser last: what is quick fails first, and Playwright's event loop runs until the end of the session
     items.sort(key=lambda item: item.get_closest_marker("e2e") is not None)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -91,7 +92,7 @@ TROUBLES = (
 )
 
 
-class ModelServer:
+class ModelServer(ABC):
     """A server over a real model, cold for every token. `requests`: (path, body) of every POST.
 
     trouble: what happens to requests for tokens, the next `troubles_left` of them. broken_off: answers that the
@@ -157,13 +158,13 @@ class ModelServer:
             return {"tokens": ids, "count": len(ids), "max_model_len": self.context}
         raise Refused(404, "Not Found")
 
+    @abstractmethod
     def events(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The events of an answer; raises Refused before the first."""
-        raise NotImplementedError
 
+    @abstractmethod
     def spoil(self, event: dict[str, Any], how: str) -> None:
         """Make nonsense of an event."""
-        raise NotImplementedError
 
     def draw(self, logits: torch.Tensor, temperature: float, top_p: float, random: torch.Generator) -> int:
         if temperature <= 0:

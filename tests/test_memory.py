@@ -1,28 +1,17 @@
 """Ways to forget, on a tiny random model: what is kept, and that a cache turned back is what it should be."""
 
-from collections.abc import Iterator
-
 import pytest
-import torch
 
-from duplex_runtime.alignment.train import Shape, make_model
 from duplex_runtime.duplex import Memory
 from duplex_runtime.evaluation.memory import WAYS, Talk, compare
 from duplex_runtime.layout import EMBEDDED
-from duplex_runtime.models.load import EMBEDDED_FOLDER, LoadedModel
-from duplex_runtime.models.vocabulary import TokenizerFile
+from duplex_runtime.models.load import LoadedModel
+from tests.web_fakes import tiny_loaded
 
 
 @pytest.fixture(scope="module")
-def tiny() -> Iterator[LoadedModel]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(5)
-    vocabulary = TokenizerFile(EMBEDDED_FOLDER / "tokenizer.json")
-    network = make_model(Shape(hidden=32, intermediate=64, layers=2, heads=2), len(vocabulary)).float().eval()
-    memory = Memory(limit=300, keep=120)
-    yield LoadedModel("tiny", network, EMBEDDED, vocabulary, memory, wait_for_end_mark=True)
-    torch.set_num_threads(threads)
+def tiny(one_thread: None) -> LoadedModel:
+    return tiny_loaded(Memory(limit=300, keep=120))  # type: ignore[no-any-return]
 
 
 def talked(model: LoadedModel, way: str) -> Talk:

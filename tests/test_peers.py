@@ -1,32 +1,23 @@
 """The engine benchmark at tiny size: that it measures what it says, not how fast this machine is."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 import torch
 
-from duplex_runtime.alignment.train import Shape, make_model
-from duplex_runtime.duplex import Memory
 from duplex_runtime.engine.engine import SlotEngine
 from duplex_runtime.engine.fused import FusedNetwork
 from duplex_runtime.errors import ModelError
 from duplex_runtime.evaluation import peers
 from duplex_runtime.evaluation.peers import ROWS, _Bench, continuous, crowd, hour, ratio, reencode, run, slope
 from duplex_runtime.layout import EMBEDDED
-from duplex_runtime.models.load import EMBEDDED_FOLDER, LoadedModel
-from duplex_runtime.models.vocabulary import TokenizerFile
+from duplex_runtime.models.load import LoadedModel
+from tests.web_fakes import tiny_loaded
 
 
 @pytest.fixture(scope="module")
-def tiny() -> Iterator[LoadedModel]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(5)
-    vocabulary = TokenizerFile(EMBEDDED_FOLDER / "tokenizer.json")
-    network = make_model(Shape(hidden=32, intermediate=64, layers=2, heads=2), len(vocabulary)).float().eval()
-    yield LoadedModel("tiny", network, EMBEDDED, vocabulary, Memory(), wait_for_end_mark=True)
-    torch.set_num_threads(threads)
+def tiny(one_thread: None) -> LoadedModel:
+    return tiny_loaded()  # type: ignore[no-any-return]
 
 
 def test_the_reference_loop_says_what_the_library_generates(tiny: LoadedModel) -> None:

@@ -36,12 +36,7 @@ IDLE, EOS = EMBEDDED.idle, EMBEDDED.eos
 SPEAK = SliceRequest(0, (1, 10, 11), 6, (2,), gate=False)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

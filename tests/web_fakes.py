@@ -78,6 +78,21 @@ class FakeModels:
         return self.models[system]
 
 
+def tiny_loaded(memory: Any = None) -> Any:
+    """A `LoadedModel` of a random network with the real vocabulary, in memory."""
+    import torch
+
+    from duplex_runtime.alignment.train import Shape, make_model
+    from duplex_runtime.duplex import Memory
+    from duplex_runtime.models.load import LoadedModel
+    from duplex_runtime.models.vocabulary import TokenizerFile
+
+    torch.manual_seed(5)
+    vocabulary = TokenizerFile(EMBEDDED_FOLDER / "tokenizer.json")
+    network = make_model(Shape(hidden=32, intermediate=64, layers=2, heads=2), len(vocabulary)).float().eval()
+    return LoadedModel("tiny", network, EMBEDDED, vocabulary, memory or Memory(), wait_for_end_mark=True)
+
+
 def save_tiny_model(folder: Path, seed: int = 0) -> Path:
     """A model folder as `duplex train` makes it, with random weights: loaded the real way, in milliseconds."""
     import torch
