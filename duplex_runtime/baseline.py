@@ -53,6 +53,7 @@ class TurnConversation:
         self._unhurried = self.slicing
         self.stream: list[int] = [layout.bos]
         self._turns: list[int] = []  # where each turn starts in the stream
+        self._noted: list[bool] = []  # did the model mark it to be kept?
         self._cached = 0
         self._typed = ""
         self._opened_at = 0.0
@@ -127,18 +128,24 @@ class TurnConversation:
         self._closed_at = now
         room = self.memory.limit - MAX_ANSWER
         ids = self.layout.user(self.vocabulary, self._asked, room - 2 * len(self.layout.user_marker) - 8)
-        while self._turns and len(self.stream) + len(ids) > room:  # whole turns are forgotten, the oldest first
-            after = self._turns[1] if len(self._turns) > 1 else len(self.stream)
-            shift = after - 1
-            self.stream = [self.layout.bos, *self.stream[after:]]
-            self._turns = [t - shift for t in self._turns[1:]]
-            self._cached = 0
+        while self._turns and len(self.stream) + len(ids) > room:
+            self._forget()
         self._turns.append(len(self.stream))
+        self._noted.append(False)
         self.stream += ids
         self._answering = self._in_engine = True
         self._shown = 0
         start = self._cached = min(self._cached, len(self.stream) - 1)
         return SliceRequest(start, tuple(self.stream[start:]), MAX_ANSWER, gate=False)
+
+    def _forget(self) -> None:
+        """The oldest turn, of those that the model did not mark to be kept unless they alone fill its memory."""
+        noted = sum(self._noted) * (self.memory.limit // 8) < self.memory.limit // 2
+        oldest = self._noted.index(False) if noted and False in self._noted else 0
+        start, after = self._turns[oldest], (*self._turns, len(self.stream))[oldest + 1]
+        del self.stream[start:after], self._turns[oldest], self._noted[oldest]
+        self._turns[oldest:] = [t - (after - start) for t in self._turns[oldest:]]
+        self._cached = min(self._cached, start)
 
     def apply(self, output: Output, at: float) -> None:
         """Take in one output of the engine."""
@@ -156,6 +163,7 @@ class TurnConversation:
             self._responses += 1
             self._spoken = Spoken(self.vocabulary)
             self._free_at = at
+            self._noted[-1] = token == self.layout.keep
         shown_at = max(at, self._free_at)
         if self._shown % self.slicing.model_tokens == 0:
             opened, user = (self._opened_at, self._asked) if not self._shown else (shown_at, "")

@@ -11,6 +11,7 @@ It does no input or output, reads no clock and holds no model:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from duplex_runtime.engine.requests import Output, SliceRequest
@@ -43,10 +44,12 @@ MAX_TYPED = 20_000
 class Memory:
     """How much a model remembers: the stream is begun anew from its newest `keep` tokens before it would pass
     `limit`, and in a silent moment once it is half way there. A small model is right only within the length it was
-    trained at. (Encoded again rather than rotated in the cache: as right, and exact; see evaluation/memory.py.)"""
+    trained at. (Encoded again rather than rotated in the cache: as right, and exact; see evaluation/memory.py.)
+    What the model marked with `Layout.keep` stays at the beginning, the newest of it up to `notes` tokens."""
 
     limit: int = 500
     keep: int = 200
+    notes: int = 120
 
 
 @dataclass
@@ -61,6 +64,16 @@ class Unit:
     opened_at: float
     closed_at: float
     sealed: bool
+
+
+@dataclass
+class Reply:
+    """An answer that the model may have marked to be kept: the number of the slice in which the person began, what
+    was said, and the answer's tokens."""
+
+    index: int
+    user: str
+    tokens: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -84,6 +97,8 @@ class DuplexConversation:
 
     `wait_for_end_mark`: words without an end mark get no answer in their own slice; one silent slice decides.
     The embedded model is trained so; the released MiniCPM-duplex is not.
+    `wakes`: after a long silence (`Slicing.wake_seconds`) it is asked once whether it wants to speak: two silent
+    slices, of which the second decides. Also a matter of training.
     """
 
     system = "duplex"
@@ -96,11 +111,12 @@ class DuplexConversation:
         memory: Memory | None = None,
         *,
         wait_for_end_mark: bool = True,
+        wakes: bool = False,
     ) -> None:
         self.layout, self.vocabulary = layout, vocabulary
         self.slicing, self.memory = slicing or Slicing(), memory or Memory()
         self._unhurried = self.slicing
-        self.wait_for_end_mark = wait_for_end_mark
+        self.wait_for_end_mark, self.wakes = wait_for_end_mark, wakes
         self.stream: list[int] = [layout.bos]  # everything the model shall remember
         self.units: list[Unit] = []
         self._cached = 0  # how much of the stream the engine has
@@ -112,6 +128,9 @@ class DuplexConversation:
         self._boundary = self.slicing.period_seconds  # of a fixed slice
         self._awake = False  # is there something to decide even if nobody speaks?
         self._held_back = False  # it was silent, for it was not sure; to be asked once more
+        self._asleep = False  # in a silence that it has not been woken from
+        self._notes: list[Reply] = []  # what it keeps in mind
+        self._reply: Reply | None = None  # may become one of them
         self._speech: Speech | None = None  # not None: the model has the floor
         self._spoken = Spoken(vocabulary)
         self._free_at = 0.0  # when the model may show its next token
@@ -148,6 +167,7 @@ class DuplexConversation:
                 self._enter = bool(self._typed.strip()) or self._unanswered()
         self._last_key_at = at
         self._held_back = False
+        self._asleep = self.wakes
 
     def _held(self) -> int:
         """Characters in no slice yet."""
@@ -206,10 +226,15 @@ class DuplexConversation:
                 times.append(self._opened_at + longest)
         if not times and self._should_renew():
             times.append(max(self._last_key_at, self._free_at) + self.slicing.patient_seconds)
+        if not times and self._asleep:
+            times.append(self._wake_at())
         return max(min(times), self._opened_at) if times else None
 
     def _word_seconds(self) -> float:
         return self.slicing.barge_in_word_seconds if self._speech else self.slicing.decide_seconds
+
+    def _wake_at(self) -> float:
+        return max(self._last_key_at, self._free_at) + self.slicing.wake_seconds
 
     def _speech_end(self) -> float:
         return max(self._free_at, self._opened_at)
@@ -235,8 +260,13 @@ class DuplexConversation:
             if self._p_idle is not None and not self.slicing.adaptive:  # same stream, same decision
                 self._emit_slice(now, "", True, self._p_idle)
             self._opened_at = now
-            return self._renew() if self._should_renew() else None
-        return self._request(raw, now, silence)
+            if self._should_renew():
+                return self._renew()
+            if not self._asleep or now < self._wake_at() - 1e-9:
+                return None
+            self._asleep = False
+            return self._request(("", ""), now, silence)
+        return self._request(in_slices(raw), now, silence)
 
     def _next_boundary(self, now: float, entered: bool) -> None:
         period = self.slicing.period_seconds
@@ -254,12 +284,16 @@ class DuplexConversation:
         assert self._speech
         self._events.append(ResponseDone(self.system, self._speech.response_id, status, at))
         self._speech = None
+        if self._reply and len(self._reply.tokens) > 1:
+            self._notes.append(self._reply)
+        self._reply = None
 
-    def _request(self, raw: str, now: float, silence: float) -> SliceRequest:
+    def _request(self, pieces: Sequence[str], now: float, silence: float) -> SliceRequest:
+        raw = pieces[-1]
         if raw:
             self._cut_unseen(now)
         self._deciding = []
-        for piece in in_slices(raw):
+        for piece in pieces:
             self._lay(piece, now)
         forced = self.wait_for_end_mark and bool(raw) and self._speech is None and not ends_sentence(raw)
         if forced and silence >= self.slicing.decide_seconds:  # the silence that decides has passed already
@@ -310,13 +344,28 @@ class DuplexConversation:
 
     def _shorten(self) -> None:
         kept = [u for u in self.units if len(self.stream) - u.start <= self.memory.keep] or self.units[-1:]
-        shift = kept[0].start - 1
-        self.stream = [self.layout.bos, *self.stream[kept[0].start :]]
+        notes = self._noted(kept[0].index)
+        shift = kept[0].start - 1 - len(notes)
+        self.stream = [self.layout.bos, *notes, *self.stream[kept[0].start :]]
         for unit in self.units:
             unit.start -= shift
             unit.decide -= shift
         self.units = kept
         self._cached = 0
+
+    def _noted(self, before: int) -> list[int]:
+        """Ids of what it keeps in mind from before slice `before`, each thing in one slice, the newest that fit."""
+        ids: list[int] = []
+        for number, note in enumerate(reversed(self._notes)):
+            if note.index >= before:
+                continue
+            slice_ids = self.layout.user(self.vocabulary, note.user, self.memory.notes // 4)
+            slice_ids += self.layout.close(note.tokens)
+            if len(ids) + len(slice_ids) > self.memory.notes:
+                del self._notes[: len(self._notes) - number]  # no longer in mind
+                break
+            ids = slice_ids + ids
+        return ids
 
     def _cut_unseen(self, now: float) -> None:
         """What the person could not see before speaking is not part of the conversation."""
@@ -328,6 +377,8 @@ class DuplexConversation:
         self.stream += [self.layout.eos] if heard else self.layout.close(())
         for values in (speech.tokens, speech.shown_at, speech.texts):
             del values[heard:]
+        if self._reply:
+            del self._reply.tokens[len(self._reply.tokens) - unseen :]
         speech.finished = False
         self._spoken.forget(unseen)
         self._free_at = now
@@ -376,6 +427,8 @@ class DuplexConversation:
             if self._unsealed:
                 self._events.append(Reaction(self.system, self._last_key_at, at))
             self._spoken = Spoken(self.vocabulary)
+            asked = [u for u in self.units if not u.sealed]
+            self._reply = Reply(asked[0].index, " ".join(u.raw for u in asked)) if asked else None
         self._seal()
 
     def _seal(self) -> None:
@@ -388,6 +441,10 @@ class DuplexConversation:
     def _say(self, token: int, at: float) -> None:
         speech = self._speech
         assert speech
+        if self._reply and not self._reply.tokens and token != self.layout.keep:
+            self._reply = None
+        if self._reply:
+            self._reply.tokens.append(token)
         shown_at = max(at, self._free_at)
         self._free_at = shown_at + self.slicing.token_seconds
         delta = self._spoken.push(token)
@@ -413,7 +470,8 @@ class DuplexConversation:
         elif last.raw:
             self.stream += self.layout.close(())
         else:  # silent on both sides: it never happened
-            self._rewind(self.units.pop().start)
+            while self._deciding and not self._deciding.pop().raw:
+                self._rewind(self.units.pop().start)
 
     def _emit_slice(self, at: float, user: str, idle: bool, p_idle: float | None) -> None:
         self._events.append(Slice(self.system, self._index, self._opened_at, at, user, idle, p_idle))

@@ -75,6 +75,7 @@ class Layout:
 
     `apart`: slices are words by themselves, so a space belongs between them (the release was trained on stripped
     slices; the embedded model says its own spaces).
+    `keep`: the token with which the model begins an answer to something that it shall not forget (`duplex.Memory`).
     `fold_case`: the person's words are lower-cased before encoding (the embedded model is uncased on that side).
     """
 
@@ -83,6 +84,7 @@ class Layout:
     idle: int
     user_marker: tuple[int, ...]
     model_marker: tuple[int, ...]
+    keep: int | None = None
     fold_case: bool = False
     apart: bool = False
 
@@ -111,4 +113,4 @@ MINICPM_DUPLEX = Layout(
 )
 
 #: The embedded model: the same stream with one token for each marker (the first ids of its vocabulary).
-EMBEDDED = Layout(bos=1, eos=2, idle=3, user_marker=(4,), model_marker=(5,), fold_case=True)
+EMBEDDED = Layout(bos=1, eos=2, idle=3, user_marker=(4,), model_marker=(5,), keep=6, fold_case=True)

@@ -24,6 +24,7 @@ class Slicing:
     silent slice decides as always.
     `barge_in_seconds`: an adaptive slice with words closes after this time while the model speaks;
     `barge_in_word_seconds` of silence then end a word.
+    `wake_seconds`: silence after which a model that was trained for it is asked once whether it wants to speak.
     `tokens_per_second`: the model's rate of speech (the paper: ten tokens in two seconds).
     """
 
@@ -34,6 +35,7 @@ class Slicing:
     patient_seconds: float = 2.0
     barge_in_seconds: float = 1.0
     barge_in_word_seconds: float = 0.5
+    wake_seconds: float = 15.0
     tokens_per_second: float = 5.0
 
     @property

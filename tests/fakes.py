@@ -44,7 +44,7 @@ class Words:
         return [self._ids[word] for word in text.split()]
 
     def decode(self, ids: Sequence[int]) -> str:
-        return " ".join(self._words[i - self._first] for i in ids)
+        return " ".join(self._words[i - self._first] for i in ids if i >= self._first)
 
 
 class Bytes:

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from fakes import Bytes, Talk, Words, answering, keys, silent, turns_talk
+from fakes import Bytes, Talk, Words, answering, keys, pairs_of, silent, turns_talk
 
 from duplex_runtime.baseline import MAX_ANSWER
 from duplex_runtime.duplex import MAX_TYPED, Memory
@@ -119,6 +119,24 @@ def test_the_oldest_whole_turns_are_forgotten() -> None:
     assert people[-1] == "number 19 hello"
     assert 2 <= len(people) < 20
     assert people == [f"number {i} hello" for i in range(20 - len(people), 20)]
+    assert all(r.truncate_to + len(r.ids) + MAX_ANSWER <= 300 for _, r in talk.requests)
+
+
+def test_turns_that_the_model_marked_are_not_forgotten() -> None:
+    words = Words()
+
+    def reply(stream: list[int]) -> list[int]:
+        person = pairs_of(stream, words)[-1][0]
+        return [*([EMBEDDED.keep] if "name" in person and EMBEDDED.keep else []), *words.encode("hi you")]
+
+    talk = turns_talk(reply, words, memory=Memory(limit=300, keep=100))
+    for i in range(30):
+        at = 10.0 * i
+        text = "my name is anna" if i == 3 else f"number {i} hello"
+        talk.play([(at, UserText(text)), (at + 0.1, Enter())])
+    people = [p for p, _ in talk.pairs]
+    assert people[0] == "my name is anna"
+    assert people[1:] == [f"number {i} hello" for i in range(31 - len(people), 30)]
     assert all(r.truncate_to + len(r.ids) + MAX_ANSWER <= 300 for _, r in talk.requests)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from duplex_runtime.alignment.corpus import ABOUT, FOLDER, Corpus, Exchange, load
+from duplex_runtime.alignment.corpus import ABOUT, FOLDER, Corpus, Exchange, load, split
 from duplex_runtime.alignment.noise import normal
 from duplex_runtime.errors import BadInput
 
@@ -21,9 +21,11 @@ def everything(corpus: Corpus) -> list[Exchange]:
 
 
 def test_there_is_much_to_talk_about(corpus: Corpus) -> None:
-    assert len(corpus.topics) >= 150
-    assert len(corpus.facts) + len(corpus.talk) >= 300
-    assert sum(len(e.wordings) for e in everything(corpus)) >= 1000
+    assert len(corpus.topics) >= 200
+    assert len(corpus.facts) >= 400
+    assert len(corpus.talk) >= 190
+    assert len(corpus.howtos) >= 60
+    assert sum(len(e.wordings) for e in everything(corpus)) >= 10_000
 
 
 def test_ids_are_unique(corpus: Corpus) -> None:
@@ -94,10 +96,45 @@ def test_a_list_reads_as_a_sentence(corpus: Corpus) -> None:
 
 
 def test_phrases_are_not_empty_and_not_repeated(corpus: Corpus) -> None:
-    for kind, phrases in corpus.phrases.items():
+    for kind, phrases in (corpus.phrases | corpus.manners).items():
         assert phrases, kind
         assert len(set(phrases)) == len(phrases), kind
         assert all(p.strip() for p in phrases), kind
+
+
+def test_the_last_quarter_of_what_people_say_is_held_out() -> None:
+    items = [str(i) for i in range(10)]
+    assert [*split(items, False), *split(items, True)] == items
+    assert list(split(items, True)) == ["8", "9"]
+    assert split(items[:5], False) == split(items[:5], True) == items[:5]
+
+
+def test_what_people_tell_can_be_told_and_asked_for(corpus: Corpus) -> None:
+    memory = corpus.memory
+    assert len(memory["names"]) >= 100
+    assert len(memory["facts"]) >= 12
+    for key in ("tell_name", "name_ok", "name_is"):
+        assert all("{name}" in line for line in memory[key]), key
+    for fact in memory["facts"]:
+        for key in ("tell", "answer"):
+            assert all("{value}" in line for line in fact[key]), (fact["id"], key)
+        for line in (*fact["ask"], *fact["unknown"]):
+            assert "{" not in line, (fact["id"], line)
+        assert len(set(fact["values"])) == len(fact["values"]), fact["id"]
+
+
+def test_words_have_one_opposite_and_plain_letters(corpus: Corpus) -> None:
+    asked = [word for word, _ in corpus.words["opposites"]]
+    assert len(set(asked)) == len(asked) >= 80
+    assert all(word.isalpha() and word.islower() for word in corpus.words["spelling"])
+    for key in ("opposite_asks", "spelling_asks"):
+        assert all("{word}" in ask for ask in corpus.words[key])
+
+
+def test_what_is_misheard_is_another_word(corpus: Corpus) -> None:
+    pairs = corpus.heard["homophones"]
+    assert all(right != heard and right.islower() for right, heard in pairs)
+    assert len({right for right, _ in pairs}) >= 100
 
 
 def test_a_line_that_is_not_json_is_named(tmp_path: Path) -> None:

@@ -548,6 +548,90 @@ def test_the_stream_begins_anew_with_its_newest_words() -> None:
     assert people == [f"number {i}." for i in range(first, 40)]
 
 
+def noting(words: Words) -> Callable[[list[int]], Sequence[int]]:
+    """A model that marks what it is told about a name, and answers nothing else."""
+
+    def reply(stream: list[int]) -> Sequence[int]:
+        person = pairs_of(stream, words)[-1][0]
+        return [EMBEDDED.keep, *words.encode("hi you")] if "name" in person else ()
+
+    return reply
+
+
+def test_what_the_model_marked_stays_when_the_rest_is_forgotten() -> None:
+    words = Words()
+    talk = duplex_talk(noting(words), words, memory=Memory(limit=100, keep=40, notes=30))
+    talk.play([(0.0, UserText("my ")), (2.0, UserText("name is anna. "))])
+    assert talk.shown == "hi you"
+    talk.play([(10 + i * 1.0, UserText(f"number {i}. ")) for i in range(60)])
+    assert max(map(len, talk.streams)) <= 100
+    assert talk.pairs[0] == ("my name is anna.", "hi you")
+    assert talk.conversation.stream.count(EMBEDDED.keep) == 1
+    people = [p for p, _ in talk.pairs[1:]]
+    assert people == [f"number {i}." for i in range(60 - len(people), 60)]
+
+
+def test_of_many_marks_the_newest_stay() -> None:
+    words = Words()
+    talk = duplex_talk(noting(words), words, memory=Memory(limit=120, keep=30, notes=40))
+    talk.play([(i * 8.0, UserText(f"name {i}. ")) for i in range(12)], patience=20)
+    talk.play([(200 + i * 1.0, UserText(f"number {i}. ")) for i in range(40)])
+    marked = [p for p, m in talk.pairs if m]
+    assert 2 <= len(marked) <= 5
+    assert marked == [f"name {i}." for i in range(12 - len(marked), 12)]
+
+
+def test_of_what_is_kept_nobody_sees_more_than_was_seen() -> None:
+    words = Words()
+    talk = duplex_talk(noting(words), words, memory=Memory(limit=100, keep=40, notes=30))
+    talk.hear(UserText("my name is anna. ")).until(0.35)
+    talk.hear(UserText("stop. "))  # a slice 0.3 s later, before the last word
+    talk.play([(10 + i * 1.0, UserText(f"number {i}. ")) for i in range(60)])
+    assert talk.pairs[0] == ("my name is anna.", "hi")
+
+
+# — a long silence —
+
+
+def after_two_silences(words: Words) -> Callable[[list[int]], Sequence[int]]:
+    def reply(stream: list[int]) -> Sequence[int]:
+        people = [p for p, _ in pairs_of(stream, words)]
+        return words.encode("are you there") if people[-2:] == ["", ""] else ()
+
+    return reply
+
+
+@pytest.mark.parametrize("slicing", [Slicing(), TWO_SECONDS], ids=["adaptive", "fixed"])
+def test_after_a_long_silence_it_is_asked_once_whether_it_wants_to_speak(slicing: Slicing) -> None:
+    words = Words()
+    talk = duplex_talk(after_two_silences(words), words, wakes=True, slicing=slicing)
+    talk.hear(UserText("hello. ")).until(14.9)
+    assert talk.shown == ""
+    talk.until(300.0)
+    assert talk.shown == "are you there"
+    assert 15.0 <= talk.of(ResponseCreated)[0].at <= 17.5
+    talk.hear(UserText("yes. ")).until(600.0)
+    assert len(talk.of(ResponseCreated)) == 2
+
+
+def test_asked_into_a_silence_it_may_go_on_being_silent_and_nothing_is_stored() -> None:
+    talk = listening(wakes=True)
+    talk.hear(UserText("hello. ")).until(10.0)
+    before = list(talk.conversation.stream)
+    requests = len(talk.requests)
+    talk.until(1000.0)
+    assert len(talk.requests) == requests + 1
+    assert talk.conversation.stream == before
+    assert talk.conversation.next_due() is None
+
+
+def test_nobody_is_woken_who_was_not_trained_for_it_or_not_spoken_to() -> None:
+    words = Words()
+    assert duplex_talk(after_two_silences(words), words, wakes=True).until(300.0).requests == []
+    talk = duplex_talk(after_two_silences(words), words).play([(0.0, UserText("hello. "))], patience=300)
+    assert talk.shown == ""
+
+
 def test_one_enormous_slice_does_not_fill_the_memory() -> None:
     talk = duplex_talk(silent, Bytes()).play([(0.0, UserText("x" * 10_000)), (0.1, Enter())])
     assert max(map(len, talk.streams)) <= 500

@@ -7,12 +7,13 @@ corpus.exchanges[0].asks(held_out=False)
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from duplex_runtime.alignment.noise import normal
 from duplex_runtime.errors import BadInput
 
 FOLDER = Path(__file__).parent / "corpus"
@@ -55,6 +56,36 @@ MORE_ABOUT = (
     "Walk me through {name}.",
     "Help me understand {name}.",
 )
+MORE_HOWTO = (
+    "How do you {name}?",
+    "Tell me how to {name}.",
+    "How to {name}?",
+    "Teach me to {name}.",
+    "What do I need to do to {name}?",
+    "Show me how to {name}.",
+    "I don't know how to {name}.",
+    "Is there an easy way to {name}?",
+    "How should I {name}?",
+    "I want to {name}, how does that work?",
+    "Explain to me how I can {name}.",
+    "Could you explain how to {name}?",
+    "Give me instructions to {name}.",
+    "I need to {name} today.",
+)
+MORE_LIST = (
+    "List {name}.",
+    "Name {name}.",
+    "Can you name {name}?",
+    "Give me a list of {name}.",
+    "I need a list of {name}.",
+    "Could you list {name} for me?",
+    "Please tell me {name}.",
+    "Say {name}, one after the other.",
+)
+#: Phrases that the model says; all others are the person's, and the last quarter of those is held out.
+MODEL_PHRASES = frozenset(
+    ("bridges", "ready", "resume_go_on", "stopped", "hush_ok", "hush_back", "nudge_ok", "nudge"),
+)
 
 
 @dataclass(frozen=True)
@@ -95,11 +126,21 @@ class Corpus:
     phrases: dict[str, list[str]]
     unknown: dict[str, Any]
     stories: dict[str, Any]
+    words: dict[str, Any]
+    memory: dict[str, Any]
+    manners: dict[str, list[str]]
+    heard: dict[str, Any]
 
     @property
     def long(self) -> tuple[Exchange, ...]:
         """Answers long enough to interrupt."""
         return self.topics + self.howtos + self.lists
+
+
+def split(items: Sequence[str], held_out: bool) -> Sequence[str]:
+    """The last quarter of what people say, which training never sees, or the rest; short lists are not split."""
+    cut = len(items) - len(items) // 4
+    return items if len(items) < 8 else items[cut:] if held_out else items[:cut]
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -132,7 +173,17 @@ def _topic(index: int, row: dict[str, Any]) -> Exchange:
 def _list(row: dict[str, Any]) -> Exchange:
     *head, last = row["items"]
     parts = [f"{row['intro']} {head[0]},", *(f"{item}," for item in head[1:]), f"and {last}."]
-    return Exchange(row["id"], "list", tuple(row["ask"]), tuple(parts))
+    return Exchange(row["id"], "list", tuple(row["ask"]), tuple(parts), more=_more(MORE_LIST, row))
+
+
+def _howto(row: dict[str, Any]) -> Exchange:
+    return Exchange(row["id"], "howto", tuple(row["ask"]), tuple(row["sentences"]), more=_more(MORE_HOWTO, row))
+
+
+def _more(templates: Sequence[str], row: dict[str, Any]) -> tuple[str, ...]:
+    """Wordings from templates for training, but for those that the entry has itself: they may be held out."""
+    own = {normal(w) for w in row["ask"]}
+    return tuple(w for t in templates if normal(w := t.format(name=row["name"])) not in own)
 
 
 def _plain(kind: str, row: dict[str, Any]) -> Exchange:
@@ -143,17 +194,14 @@ def _plain(kind: str, row: dict[str, Any]) -> Exchange:
 def load(folder: Path = FOLDER) -> Corpus:
     """Read the whole corpus; raises BadInput with file and line for text that does not parse."""
     topics = [row for path in sorted(folder.glob("topics_*.jsonl")) for row in _lines(path)]
-    howtos = [
-        Exchange(row["id"], "howto", tuple(row["ask"]), tuple(row["sentences"]))
-        for row in _lines(folder / "howtos.jsonl")
-    ]
+    facts = [row for path in sorted(folder.glob("facts*.jsonl")) for row in _lines(path)]
+    whole = ("phrases", "unknown", "stories", "words", "memory", "manners", "heard")
+    rest = {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in whole}
     return Corpus(
-        facts=tuple(_plain("fact", row) for row in _lines(folder / "facts.jsonl")),
+        facts=tuple(_plain("fact", row) for row in facts),
         talk=tuple(_plain("talk", row) for row in _lines(folder / "smalltalk.jsonl")),
         topics=tuple(_topic(i, row) for i, row in enumerate(topics)),
-        howtos=tuple(howtos),
+        howtos=tuple(_howto(row) for row in _lines(folder / "howtos.jsonl")),
         lists=tuple(_list(row) for row in _lines(folder / "lists.jsonl")),
-        phrases=json.loads((folder / "phrases.json").read_text(encoding="utf-8")),
-        unknown=json.loads((folder / "unknown.json").read_text(encoding="utf-8")),
-        stories=json.loads((folder / "stories.json").read_text(encoding="utf-8")),
+        **rest,
     )

@@ -7,10 +7,12 @@ question, exchange = source.draw(rng)
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from random import Random
+from typing import Any
 
-from duplex_runtime.alignment.corpus import Corpus, Exchange
-from duplex_runtime.alignment.noise import normal
+from duplex_runtime.alignment.corpus import MODEL_PHRASES, Corpus, Exchange, split
+from duplex_runtime.alignment.noise import as_typed, misheard, normal
 
 _ONES = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
@@ -20,11 +22,33 @@ _TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eigh
 _SUM = (
     "What is {a} {op} {b}?", "How much is {a} {op} {b}?", "What's {a} {op} {b}?", "Can you add up {a} {op} {b}?",
     "{a} {op} {b}?", "Calculate {a} {op} {b}.", "Tell me {a} {op} {b}.", "What do you get for {a} {op} {b}?",
+    "I need to know {a} {op} {b}.", "Please work out {a} {op} {b}.", "Give me {a} {op} {b}.", "And {a} {op} {b}?",
+    "How many is {a} {op} {b}?", "What does {a} {op} {b} make?", "Can you do {a} {op} {b}?",
+    "What would {a} {op} {b} be?",
 )  # fmt: skip
 _COUNT = ("Count to {b}.", "Can you count to {b}?", "Please count up to {b}.", "Count from one to {b}.",
-          "Could you count to {b} for me?", "I want you to count to {b}.")  # fmt: skip
-_COUNT_FROM = ("Count from {a} to {b}.", "Can you count from {a} to {b}?", "Please count from {a} up to {b}.")
-_COUNT_BACK = ("Count backwards from {b}.", "Can you count down from {b}?", "Count down from {b} to one.")
+          "Could you count to {b} for me?", "I want you to count to {b}.", "Start counting up to {b}.",
+          "Let me hear you count to {b}.", "Please count to {b}.")  # fmt: skip
+_COUNT_FROM = (
+    "Count from {a} to {b}.",
+    "Can you count from {a} to {b}?",
+    "Please count from {a} up to {b}.",
+    "Start at {a} and count to {b}.",
+    "Could you count from {a} to {b}?",
+    "Count up from {a} to {b}.",
+    "Begin with {a} and count up to {b}.",
+    "I want you to count from {a} to {b}.",
+)
+_COUNT_BACK = (
+    "Count backwards from {b}.",
+    "Can you count down from {b}?",
+    "Count down from {b} to one.",
+    "Please count down from {b}.",
+    "Count backwards from {b} to one.",
+    "Could you count down from {b}?",
+    "Do a countdown from {b}.",
+    "Start at {b} and count down.",
+)
 #: Words after which nobody is done speaking.
 OPEN_WORDS = frozenset(
     """the a an of in to is are do does did about and can you could would will what who where when why how which
@@ -53,14 +77,66 @@ class Source:
         #: Sentences that are complete as they stand: a pause after one of them is not a pause in the middle.
         self.complete = {normal(w) for e in (*everything, *self.questions) for w in (*e.wordings, *e.more)}
         self._trained = {normal(w) for e in (*everything, *self.questions) for w in e.asks(held_out=False)}
-        steering = ("stop", "wait", "greet", "go_on", "repeat", "call", "thanks", "bye")
-        self.complete |= {normal(phrase) for kind in steering for phrase in corpus.phrases[kind]}
+        steering = (
+            "stop",
+            "wait",
+            "greet",
+            "go_on",
+            "repeat",
+            "call",
+            "thanks",
+            "bye",
+            "hush",
+            "hush_call",
+            "nudge_ask",
+        )
+        self._phrases = {**corpus.phrases, **corpus.manners}
+        self.complete |= {normal(phrase) for kind in steering for phrase in self._phrases[kind]}
+        #: What people tell about themselves, but for their name.
+        self.personal = tuple(fact["id"] for fact in corpus.memory["facts"])
+
+    # — around the questions —
+
+    def said(self, wordings: Sequence[str]) -> Sequence[str]:
+        """Those of the person's wordings that belong to this side of the hold-out."""
+        return split(wordings, self.held_out)
+
+    def phrases(self, kind: str) -> Sequence[str]:
+        """Phrases of a kind; of the person's own those of this side of the hold-out."""
+        everything = self._phrases[kind]
+        return everything if kind in MODEL_PHRASES else self.said(everything)
+
+    def typed(self, text: str, rng: Random, bare_share: float = 0.4) -> str:
+        """`text` as somebody might type it or a speech recogniser hear it."""
+        text = as_typed(text, rng, bare_share)
+        if text[-1:] not in ".?!" and rng.random() < 0.15:
+            text = misheard(text, rng, self.corpus.heard["homophones"])
+        return text
+
+    def remember(self, about: str) -> dict[str, Any]:
+        """How a name (`name`) or another personal thing is told and asked for: `values`, and wordings with {value}."""
+        memory = self.corpus.memory
+        if about == "name":
+            keys = {
+                "tell": "tell_name",
+                "ok": "name_ok",
+                "ask": "ask_name",
+                "answer": "name_is",
+                "unknown": "name_unknown",
+            }
+            lines = {k: [w.replace("{name}", "{value}") for w in memory[name]] for k, name in keys.items()}
+            lines["values"] = memory["names"]
+        else:
+            lines = dict(next(fact for fact in memory["facts"] if fact["id"] == about))
+        return lines | {key: self.said(lines[key]) for key in ("tell", "ask", "values")}
+
+    # — questions —
 
     def draw(self, rng: Random) -> tuple[str, Exchange]:
         """A question and its exchange, of any kind."""
         kind = rng.choices(
-            ("fact", "inner", "talk", "topic", "howto", "list", "sum", "count", "story", "unknown"),
-            (17, 10, 15, 20, 4, 5, 8, 3, 4, 14),
+            ("fact", "inner", "talk", "topic", "howto", "list", "sum", "word", "count", "story", "unknown"),
+            (20, 10, 18, 15, 6, 4, 6, 5, 3, 3, 15),
         )[0]
         return getattr(self, kind)(rng)
 
@@ -71,7 +147,7 @@ class Source:
 
     def long(self, rng: Random) -> tuple[str, Exchange]:
         """A question with an answer that takes several slices."""
-        kind = rng.choices(("topic", "howto", "list", "count", "story"), (70, 9, 9, 5, 7))[0]
+        kind = rng.choices(("topic", "howto", "list", "count", "story"), (62, 16, 10, 5, 7))[0]
         return getattr(self, kind)(rng)
 
     def _pick(self, rng: Random, exchanges: tuple[Exchange, ...]) -> tuple[str, Exchange]:
@@ -87,9 +163,11 @@ class Source:
     def inner(self, rng: Random) -> tuple[str, Exchange]:
         return self._pick(rng, self.questions)
 
-    def inner_question(self, rng: Random, topic: Exchange) -> tuple[str, Exchange]:
-        """A question about what is being explained."""
-        return self._pick(rng, topic.inner)
+    def inserted(self, rng: Random, exchange: Exchange) -> tuple[str, Exchange]:
+        """A question thrown into an answer: mostly about what is being explained."""
+        if exchange.inner and rng.random() < 0.75:
+            return self._pick(rng, exchange.inner)
+        return self.fact(rng)
 
     def talk(self, rng: Random) -> tuple[str, Exchange]:
         return self._pick(rng, self.corpus.talk)
@@ -116,11 +194,23 @@ class Source:
             result = a + b if op == "plus" else a - b
         # digits in the question, words in the answer: one way to say a number
         say = str if rng.random() < 0.4 else words
-        template = rng.choice(_SUM)
+        template = rng.choice(self.said(_SUM))
         sign = {"plus": "+", "minus": "-", "times": "*"}[op] if say is str and rng.random() < 0.3 else op
         question = template.format(a=say(a), op=sign, b=say(b))
         answer = f"{words(a).capitalize()} {op} {words(b)} is {words(result)}."
         return question[0].upper() + question[1:], Exchange(f"sum-{a}-{op}-{b}", "sum", (question,), (answer,))
+
+    def word(self, rng: Random) -> tuple[str, Exchange]:
+        """The opposite or the spelling of a word."""
+        w = self.corpus.words
+        if rng.random() < 0.5:
+            word, opposite = rng.choice(w["opposites"])
+            asks, answer = w["opposite_asks"], w["opposite_answer"].format(word=word, opposite=opposite)
+        else:
+            word = rng.choice(w["spelling"])
+            asks, answer = w["spelling_asks"], w["spelling_answer"].format(word=word, letters=", ".join(word))
+        question = rng.choice(self.said(asks)).format(word=word)
+        return question, Exchange(f"word-{word}", "word", (question,), (answer,))
 
     def count(self, rng: Random) -> tuple[str, Exchange]:
         shape = rng.randrange(4)
@@ -128,12 +218,12 @@ class Source:
         say = str if rng.random() < 0.4 else words
         if shape == 3:
             b = min(b, 20)
-            numbers, question = range(b, 0, -1), rng.choice(_COUNT_BACK).format(b=say(b))
+            numbers, question = range(b, 0, -1), rng.choice(self.said(_COUNT_BACK)).format(b=say(b))
         elif shape == 2 and b > 5:
             a = rng.randint(2, b - 3)
-            numbers, question = range(a, b + 1), rng.choice(_COUNT_FROM).format(a=say(a), b=say(b))
+            numbers, question = range(a, b + 1), rng.choice(self.said(_COUNT_FROM)).format(a=say(a), b=say(b))
         else:
-            numbers, question = range(1, b + 1), rng.choice(_COUNT).format(b=say(b))
+            numbers, question = range(1, b + 1), rng.choice(self.said(_COUNT)).format(b=say(b))
         spoken = [words(n) for n in numbers]
         parts = [*(f"{w}," for w in spoken[:-1]), f"{spoken[-1]}."]
         return question, Exchange(f"count-{question}", "count", (question,), (parts[0].capitalize(), *parts[1:]))
@@ -142,7 +232,7 @@ class Source:
         s = self.corpus.stories
         character, place = rng.choice(s["characters"]), rng.choice(s["places"])
         slots = {"long": character["long"], "short": character["short"], "place": place}
-        question = rng.choice(s["ask"])
+        question = rng.choice(self.said(s["ask"]))
         parts = [
             rng.choice(s[k]).format(**slots) for k in ("openings", "wishes", "problems", "helpers", "turns", "endings")
         ]
@@ -150,21 +240,22 @@ class Source:
 
     def _fill(self, template: str, rng: Random) -> str:
         slots = self.corpus.unknown["slots"]
-        return re.sub(r"\{(\w+)\}", lambda m: rng.choice(slots[m[1]]), template)
+        return re.sub(r"\{(\w+)\}", lambda m: rng.choice(self.said(slots[m[1]])), template)
 
     def unknown_question(self, rng: Random) -> str:
         """A question about something that is nowhere in the corpus, often one that nobody wrote."""
         u = self.corpus.unknown
+        templates = self.said(u["templates"])
         shape = rng.random()
         while True:
             if shape < 0.5:
-                text = self._fill(rng.choice(u["templates"]), rng)
+                text = self._fill(rng.choice(templates), rng)
             elif shape < 0.7:  # two halves of different questions: grammar for the ear, sense for nobody
-                head = self._fill(rng.choice(u["templates"]), rng).split()
-                tail = self._fill(rng.choice(u["templates"]), rng).split()
+                head = self._fill(rng.choice(templates), rng).split()
+                tail = self._fill(rng.choice(templates), rng).split()
                 text = " ".join(head[: rng.randint(2, max(2, len(head) - 2))] + tail[len(tail) // 2 :])
             else:  # a wording that is known, about something that is not
-                thing = rng.choice(u["slots"][rng.choice(("thing", "thing", "person", "place"))])
+                thing = self._fill(rng.choice(("{thing}", "{thing}", "{person}", "{place}")), rng)
                 exchange = rng.choice(self.corpus.topics)
                 text = rng.choice(
                     ("Tell me about {x}.", "What is {x}?", "Explain {x}.", "How does {x} work?", "Who is {x}?",
@@ -174,8 +265,8 @@ class Source:
                      "What is the difference between {x} and {z}?", "Do you like {x}?", "How big is {x}?")
                 ).format(
                     x=thing,
-                    y=rng.choice(u["slots"]["adjective"]),
-                    z=rng.choice((exchange.id, rng.choice(u["slots"]["thing"]))),
+                    y=self._fill("{adjective}", rng),
+                    z=rng.choice((exchange.id, self._fill("{thing}", rng))),
                 )  # fmt: skip
             if normal(text) not in self.complete and not self._mentions_topic(text):
                 return text
@@ -191,7 +282,7 @@ class Source:
         if kind < 0.72:
             question, answers = self.unknown_question(rng), u["answers"]
         elif kind < 0.82:
-            question, answers = rng.choice(u["gibberish"]), u["gibberish_answers"]
+            question, answers = rng.choice(self.said(u["gibberish"])), u["gibberish_answers"]
         else:
-            question, answers = self._fill(rng.choice(u["statements"]), rng), u["statement_answers"]
+            question, answers = self._fill(rng.choice(self.said(u["statements"])), rng), u["statement_answers"]
         return question, Exchange("unknown", "unknown", (question,), (rng.choice(answers),))

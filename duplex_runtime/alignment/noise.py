@@ -6,6 +6,7 @@ Every function is pure: text and a random generator in, text out.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from random import Random
 
 _INFORMAL = (
@@ -76,6 +77,15 @@ def informal(text: str, rng: Random) -> str:
         if rng.random() < 0.5:
             text = re.sub(pattern, short, text)
     return text
+
+
+def misheard(text: str, rng: Random, pairs: Sequence[Sequence[str]]) -> str:
+    """One word as a speech recogniser might write it. pairs: (right, heard) in lower case."""
+    found = [(right, heard) for right, heard in pairs if re.search(rf"\b{re.escape(right)}\b", text.lower())]
+    if not found:
+        return text
+    right, heard = rng.choice(found)
+    return re.sub(rf"\b{re.escape(right)}\b", heard, text, count=1, flags=re.IGNORECASE)
 
 
 def bare(text: str) -> str:

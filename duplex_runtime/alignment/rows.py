@@ -6,13 +6,14 @@ the conversation closes the slice itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from random import Random
 
 import numpy as np
 
+from duplex_runtime.alignment.builder import CUT, Pair
 from duplex_runtime.alignment.dialogues import Source
-from duplex_runtime.alignment.streams import Pair, make_stream, make_turns
+from duplex_runtime.alignment.streams import NOTES, duplex_talk, extend, turn_talk
 from duplex_runtime.layout import Layout, Vocabulary
 
 
@@ -20,7 +21,8 @@ def pair_ids(layout: Layout, vocabulary: Vocabulary, pair: Pair) -> tuple[list[i
     """Ids and loss weights of one slice."""
     user = layout.user(vocabulary, pair.user)
     model = layout.close(pair.model)
-    weights = [pair.weight, *([1.0] * (len(model) - 2)), 1.0 if pair.final else 0.0]
+    inside = 0.0 if pair.weight == CUT else 1.0
+    weights = [pair.weight, *([inside] * (len(model) - 2)), inside if pair.final else 0.0]
     return user + model, [0.0] * len(user) + weights
 
 
@@ -53,32 +55,31 @@ class RowMaker:
     def row(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """(ids int64[length + 1], weights float32[length + 1]) of one row."""
         rng = Random(f"{self.seed}-{index}")
-        make: Callable[..., list[Pair]] = make_turns if rng.random() < self.turns_share else make_stream
+        begin = turn_talk if rng.random() < self.turns_share else duplex_talk
         # half of the rows begin in the middle of a talk: a long one is restarted from its last tokens
         skip = rng.randint(0, 400) if rng.random() < 0.5 else 0
-        ids: list[int] = []
-        weights: list[float] = []
-        while len(ids) < self.length:
-            pairs = make(self.source, self._encode, rng, self.length + max(0, skip))
-            for pair in pairs:
-                i, w = pair_ids(self.layout, self.vocabulary, pair)
-                if skip > 0:
-                    skip -= len(i)
-                    continue
-                ids += i
-                weights += w
+        talk = begin(self.source, self._encode, rng, self.layout.keep)
+        laid: list[tuple[list[int], list[float]]] = []
+        length, dropped, first = 0, 0, 0
+        while length - dropped < self.length:
+            extend(talk)
+            for pair in talk.pairs[len(laid) :]:
+                laid.append(pair_ids(self.layout, self.vocabulary, pair))
+                length += len(laid[-1][0])
+            while dropped < skip and first < len(laid):
+                dropped += len(laid[first][0])
+                first += 1
+        # what it keeps in mind stands before the rest
+        notes = [note.pair for note in talk.notes if note.at < first][-NOTES:]
+        laid = [pair_ids(self.layout, self.vocabulary, note) for note in notes] + laid[first:]
+        ids = [self.layout.bos, *(i for pair, _ in laid for i in pair)]
+        weights = [0.0, *(w for _, pair in laid for w in pair)]
         return (
-            np.array([self.layout.bos, *ids[: self.length]], dtype=np.int64),
-            np.array([0.0, *weights[: self.length]], dtype=np.float32),
+            np.array(ids[: self.length + 1], dtype=np.int64),
+            np.array(weights[: self.length + 1], dtype=np.float32),
         )
 
     def batch(self, step: int, size: int) -> tuple[np.ndarray, np.ndarray]:
         """(ids int64[size, length + 1], weights float32[size, length + 1])."""
         rows = [self.row(step * size + i) for i in range(size)]
         return np.stack([r[0] for r in rows]), np.stack([r[1] for r in rows])
-
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        index = 0
-        while True:
-            yield self.row(index)
-            index += 1

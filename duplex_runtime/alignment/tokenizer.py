@@ -14,11 +14,11 @@ from duplex_runtime.alignment.corpus import load
 from duplex_runtime.alignment.dialogues import Source
 from duplex_runtime.alignment.noise import as_typed
 
-#: In the order of `layout.EMBEDDED`: pad, bos, eos, idle, user, model.
-SPECIAL = ["<pad>", "<s>", "</s>", "<idle>", "<user>", "<model>"]
+#: In the order of `layout.EMBEDDED`: pad, bos, eos, idle, user, model, keep.
+SPECIAL = ["<pad>", "<s>", "</s>", "<idle>", "<user>", "<model>", "<keep>"]
 
 
-def train_tokenizer(size: int = 3072, seed: int = 0) -> Tokenizer:
+def train_tokenizer(size: int = 4096, seed: int = 0) -> Tokenizer:
     """Learn `size` tokens; every byte is one of them, so that no input is out of vocabulary."""
     corpus, rng = load(), Random(seed)
     source = Source(corpus)

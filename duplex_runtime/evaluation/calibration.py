@@ -13,10 +13,11 @@ from random import Random
 
 import torch
 
+from duplex_runtime.alignment.builder import DECISION
 from duplex_runtime.alignment.corpus import load
 from duplex_runtime.alignment.dialogues import Source
 from duplex_runtime.alignment.rows import pair_ids
-from duplex_runtime.alignment.streams import DECISION, make_stream
+from duplex_runtime.alignment.streams import duplex_talk, extend
 from duplex_runtime.engine.network import Network, Part
 from duplex_runtime.errors import BadInput
 from duplex_runtime.models.engines import torch_engine
@@ -41,9 +42,11 @@ def decisions(model: LoadedModel, network: Network, streams: int, seed: int = 0)
     source, layout = Source(load(), held_out=True), model.layout
     found: list[Decision] = []
     for number in range(streams):
-        pairs = make_stream(source, model.vocabulary.encode, Random(f"{seed}-{number}"), _LENGTH)
+        talk = duplex_talk(source, model.vocabulary.encode, Random(f"{seed}-{number}"), layout.keep)
+        while sum(len(layout.close(pair.model)) + 3 for pair in talk.pairs) < _LENGTH:
+            extend(talk)
         ids, places, speaking = [layout.bos], dict[int, tuple[bool, bool]](), False
-        for pair in pairs:
+        for pair in talk.pairs:
             half = layout.user(model.vocabulary, pair.user)
             if len(ids) + len(half) > _LENGTH:
                 break

@@ -67,6 +67,7 @@ class LoadedModel:
 
     aligned: it was trained to be silent while somebody speaks. serves_both: there is no other checkpoint for the
     other system, this one holds the conversations of both. folder: where its files are, None in the hub's cache.
+    wakes: it was trained to say something after a long silence if it was asked to.
     where: what computes it (models/engines.py); if not torch, a large network has no weights (device `meta`).
     """
 
@@ -79,6 +80,7 @@ class LoadedModel:
     aligned: bool = True
     serves_both: bool = False
     folder: Path | None = None
+    wakes: bool = False
     where: str = "torch"
 
     @property
@@ -99,7 +101,12 @@ class LoadedModel:
         if system == "turns":
             return TurnConversation(self.layout, self.vocabulary, slicing, self.memory, pause_seconds=pause_seconds)
         return DuplexConversation(
-            self.layout, self.vocabulary, slicing, self.memory, wait_for_end_mark=self.wait_for_end_mark
+            self.layout,
+            self.vocabulary,
+            slicing,
+            self.memory,
+            wait_for_end_mark=self.wait_for_end_mark,
+            wakes=self.wakes,
         )
 
 
@@ -225,7 +232,9 @@ def _load_ours(folder: Path, name: str, tokenizer: Path, serves_both: bool) -> L
             f"{folder}: the tokenizer has {len(vocabulary)} tokens, the model {network.config.vocab_size}; "
             "they do not belong together"
         )
-    return LoadedModel(name, network, EMBEDDED, vocabulary, Memory(), True, serves_both=serves_both, folder=folder)
+    return LoadedModel(
+        name, network, EMBEDDED, vocabulary, Memory(), True, serves_both=serves_both, folder=folder, wakes=True
+    )
 
 
 def _load_chat(source: Path | str, name: str, quantize: str | None, weights: bool) -> LoadedModel:

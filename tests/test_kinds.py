@@ -5,15 +5,18 @@ from random import Random
 import pytest
 
 import duplex_runtime.models
+from duplex_runtime.alignment.builder import CUT, Builder, Pair
 from duplex_runtime.alignment.corpus import load
 from duplex_runtime.alignment.dialogues import Source
+from duplex_runtime.alignment.kinds import backchannel, hush, nudge, side_speech, stop
 from duplex_runtime.alignment.noise import normal
-from duplex_runtime.alignment.streams import KINDS, Builder, Pair, backchannel, make_stream, make_turns, stop
+from duplex_runtime.alignment.streams import DUPLEX, duplex_talk, extend, memory, turn_talk
 from duplex_runtime.layout import EMBEDDED
 from duplex_runtime.models.vocabulary import TokenizerFile
 from duplex_runtime.slices import ends_sentence
 
-SPECIAL = range(6)
+SPECIAL = range(6)  # but <keep>, which the model says
+KEEP = EMBEDDED.keep
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +31,14 @@ def vocabulary() -> TokenizerFile:
 
 def talk(kind: Callable[[Builder], None], source: Source, vocabulary: TokenizerFile, seed: int) -> Builder:
     rng = Random(seed)
-    builder = Builder(source, vocabulary.encode, rng, rng.choice((1, 2, 3, 5, 8, 40)), rng.choice((3, 8, 10, 20)))
+    words, tokens = rng.choice((1, 2, 3, 5, 8, 40)), rng.choice((3, 8, 10, 20))
+    builder = Builder(source, vocabulary.encode, rng, words, tokens, keep=KEEP)
     kind(builder)
     return builder
+
+
+def backchannels(source: Source) -> set[str]:
+    return {normal(b) for b in source.corpus.phrases["backchannels"]}
 
 
 def check(pairs: Sequence[Pair], model_tokens: int) -> None:
@@ -38,13 +46,13 @@ def check(pairs: Sequence[Pair], model_tokens: int) -> None:
         assert pair.user == " ".join(pair.user.split())
         assert len(pair.model) <= model_tokens
         assert not set(pair.model) & set(SPECIAL)
-        assert 0.0 < pair.weight <= 1.0
+        assert 0.0 < pair.weight <= 1.0 or (pair.weight == CUT and not pair.model)
         assert pair.model or not pair.final, "only an answer can end"
-        if pair.user and pair.model and not before.model:
+        if pair.user and pair.model and not before.model and before.weight != CUT:
             assert ends_sentence(pair.user), f"{pair.user!r} is answered in its own slice"
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.__name__)
+@pytest.mark.parametrize("kind", DUPLEX, ids=lambda k: k.__name__)
 def test_every_kind_of_talk_is_made_of_valid_slices(
     kind: Callable[[Builder], None], source: Source, vocabulary: TokenizerFile
 ) -> None:
@@ -57,7 +65,7 @@ def test_every_kind_of_talk_is_made_of_valid_slices(
         assert all(len(p.user.split()) <= most for p in builder.pairs)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.__name__)
+@pytest.mark.parametrize("kind", DUPLEX, ids=lambda k: k.__name__)
 def test_the_same_dice_make_the_same_talk(
     kind: Callable[[Builder], None], source: Source, vocabulary: TokenizerFile
 ) -> None:
@@ -67,10 +75,10 @@ def test_the_same_dice_make_the_same_talk(
 
 def test_whole_streams_hold_for_many_seeds(source: Source, vocabulary: TokenizerFile) -> None:
     for seed in range(50):
-        pairs = make_stream(source, vocabulary.encode, Random(seed), 300)
-        check(pairs, 20)
-        ids = sum(len(EMBEDDED.user(vocabulary, p.user) + EMBEDDED.close(p.model)) for p in pairs)
-        assert ids >= 200
+        builder = duplex_talk(source, vocabulary.encode, Random(seed), KEEP)
+        for _ in range(5):
+            extend(builder)
+        check(builder.pairs, 20)
 
 
 def test_told_to_stop_it_is_silent_until_asked_again(source: Source, vocabulary: TokenizerFile) -> None:
@@ -90,10 +98,63 @@ def test_through_backchannels_it_goes_on(source: Source, vocabulary: TokenizerFi
     for seed in range(80):
         builder = talk(backchannel, source, vocabulary, seed)
         for before, pair in zip(builder.pairs, builder.pairs[1:], strict=False):
-            if before.model and not before.final and normal(pair.user) in builder.backchannels():
+            if before.model and not before.final and normal(pair.user) in backchannels(source):
                 found += 1
-                assert pair.model
+                assert pair.model or pair.weight == CUT, "silent only where the next slice cut it before a word"
     assert found > 50
+
+
+def test_a_backchannel_cuts_the_slice_before_it(source: Source, vocabulary: TokenizerFile) -> None:
+    lengths = set[int]()
+    for seed in range(80):
+        builder = talk(backchannel, source, vocabulary, seed)
+        for before, pair in zip(builder.pairs, builder.pairs[1:], strict=False):
+            if builder.model_tokens == 10 and pair.model and normal(pair.user) in backchannels(source):
+                lengths.add(len(before.model))
+    assert lengths >= set(range(1, 11))
+
+
+def test_words_for_somebody_else_change_nothing(source: Source, vocabulary: TokenizerFile) -> None:
+    during = 0
+    for seed in range(80):
+        builder = talk(side_speech, source, vocabulary, seed)
+        said = vocabulary.decode([i for p in builder.pairs for i in p.model]).split()
+        assert [p.final for p in builder.pairs].count(True) == bool(said)
+        speaking = [p for p in builder.pairs if p.model]
+        during += any(p.user for p in speaking[1:])
+    assert during > 20
+
+
+def test_silent_on_request_until_called(source: Source, vocabulary: TokenizerFile) -> None:
+    for seed in range(80):
+        builder = talk(hush, source, vocabulary, seed)
+        asked, called = builder.notes
+        between = builder.pairs[asked.at : called.at]
+        answer = [p for p in between if p.model]
+        assert vocabulary.decode([i for p in answer for i in p.model]).strip() in source.phrases("hush_ok")
+        last = between.index(answer[-1])
+        assert not any(p.model for p in between[last + 1 :]) and len(between) > last + 1
+
+
+def test_a_nudge_comes_after_two_silent_slices_and_only_if_asked_for(source: Source, vocabulary: TokenizerFile) -> None:
+    for seed in range(80):
+        builder = talk(nudge, source, vocabulary, seed)
+        starts = [i for i, p in enumerate(builder.pairs) if p.model and not p.user and not builder.pairs[i - 1].model]
+        before = [builder.pairs[i - 1] for i in starts if builder.pairs[i - 1].user == ""]
+        assert before, "it never spoke into the silence"
+
+
+def test_what_was_told_is_noted_and_asked_for(source: Source, vocabulary: TokenizerFile) -> None:
+    found = 0
+    for seed in range(80):
+        builder = talk(memory, source, vocabulary, seed)
+        said = vocabulary.decode([i for p in builder.pairs for i in p.model])
+        for about, value in builder.told.items():
+            found += 1
+            assert value in said
+            assert [n.about for n in builder.notes].count(about) == 1
+            assert all(n.model[0] == KEEP and n.user for n in builder.notes)
+    assert found > 40
 
 
 def test_an_answer_that_is_not_interrupted_is_said_completely(source: Source, vocabulary: TokenizerFile) -> None:
@@ -120,6 +181,9 @@ def test_an_answer_cut_off_does_not_end(source: Source, vocabulary: TokenizerFil
 
 def test_turns_are_whole_messages_and_whole_answers(source: Source, vocabulary: TokenizerFile) -> None:
     for seed in range(50):
-        for pair in make_turns(source, vocabulary.encode, Random(seed), 200):
+        builder = turn_talk(source, vocabulary.encode, Random(seed), KEEP)
+        for _ in range(5):
+            extend(builder)
+        for pair in builder.pairs:
             assert pair.user and pair.model and pair.final
             assert not set(pair.model) & set(SPECIAL)
