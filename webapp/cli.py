@@ -118,11 +118,38 @@ def parser() -> argparse.ArgumentParser:
     replay.add_argument("log", type=Path, metavar="LOG", help="a recording: data/recordings/SESSION.jsonl")
     replay.add_argument("--model", metavar="DIR_OR_HUB_ID", help="default: the model that the recording names")
 
-    data = command("data", _data, "Print rows of training data as JSON lines: talks cut into slices.")
-    data.add_argument("--rows", type=int, default=10, help="how many (default: %(default)s)")
+    data = command(
+        "data", _data, "Make rows of training data: dialogues cut into slices, with interruptions of all kinds."
+    )
+    data.add_argument("what", choices=("build",))
+    data.add_argument(
+        "--source", default="corpus", metavar="SOURCE",
+        help="a .jsonl, .jsonl.gz or .parquet file, hub:OWNER/NAME@SPLIT, or corpus (default: %(default)s)",
+    )  # fmt: skip
+    data.add_argument("--out", type=Path, default=Path("runs/rows"), help="folder (default: %(default)s)")
+    data.add_argument("--rows", type=int, default=0, help="at most so many; 0 for all (default: %(default)s)")
+    data.add_argument("--format", choices=("jsonl", "parquet"), default="jsonl", help="default: %(default)s")
+    data.add_argument(
+        "--tokenizer", metavar="DIR_OR_HUB_ID", default="embedded",
+        help="of the model to be trained: counts the tokens of a slice (default: %(default)s)",
+    )  # fmt: skip
+    data.add_argument("--kinds", metavar="NAME=SHARE,…", help="only these kinds, in these shares (default: all)")
+    data.add_argument(
+        "--periods", default="adaptive,0.5,1,2,4", metavar="S,…",
+        help="slices' periods, mixed so that one model serves them all (default: %(default)s)",
+    )  # fmt: skip
+    data.add_argument("--words", default="4-6", metavar="A-B", help="the person's in 2 s (default: %(default)s)")
+    data.add_argument("--tokens", type=int, default=10, help="the model's in 2 s, at most (default: %(default)s)")
+    data.add_argument("--turns", action="store_true", help="leave the talks turn-based")
     data.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    data.add_argument("--turns", action="store_true", help="turn-based talks instead")
-    data.add_argument("--held-out", action="store_true", help="with the wordings that training never sees")
+    data.add_argument("--workers", type=int, default=0, help="processes; 0 for all cores (default: %(default)s)")
+    data.add_argument(
+        "--on-bad", choices=("skip", "stop"), default="skip", help="rows that are not dialogues (default: %(default)s)"
+    )
+    data.add_argument(
+        "--rewrite", metavar="URL", help="more ways to say the transitions, from an OpenAI-compatible endpoint (…/v1)"
+    )
+    data.add_argument("--rewrite-model", metavar="NAME", default="default", help="its model (default: %(default)s)")
 
     train = command("train", _train, "Train both checkpoints of the embedded model; a stopped run goes on.")
     train.add_argument("--preset", default="embedded", help="name or .toml file (default: %(default)s)")
@@ -130,12 +157,16 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--threads", type=int, default=0, help="CPU threads; 0 for all (default: %(default)s)")
     train.add_argument("--no-compile", action="store_true", help="do not use torch.compile (needs a C++ compiler)")
 
-    evaluate = command("eval", _eval, "Score a model on the 40 timed scripts, or on what it forgets in a long talk.")
+    evaluate = command("eval", _eval, "Score what a model knows, when it speaks, and what it forgets in a long talk.")
     evaluate.add_argument(
         "what",
-        choices=("scripts", "memory"),
-        help="scripts: silence, answers, yields; memory: right answers before and after the stream is begun anew",
+        choices=("model", "scripts", "memory"),
+        help="model: held-out questions and situations of every kind; scripts: 40 timed scripts; "
+        "memory: right answers before and after the stream is begun anew",
     )
+    evaluate.add_argument("--questions", type=int, default=400, help="model: how many (default: %(default)s)")
+    evaluate.add_argument("--situations", type=int, default=150, help="model: of each kind (default: %(default)s)")
+    evaluate.add_argument("--failures", type=Path, metavar="FILE", help="model: write every failure, one JSON a line")
     model(evaluate)
     slices(evaluate)
     engine(evaluate)
@@ -212,28 +243,17 @@ def _replay(a: argparse.Namespace) -> int:
 
 
 def _data(a: argparse.Namespace) -> int:
-    import json
-    from random import Random
+    from duplex_runtime.alignment.build import Settings as Build
+    from duplex_runtime.alignment.build import run
+    from duplex_runtime.alignment.rewrite import Rewriter
+    from duplex_runtime.alignment.weave import Plan
 
-    from duplex_runtime.alignment.corpus import load
-    from duplex_runtime.alignment.dialogues import Source
-    from duplex_runtime.alignment.streams import make_stream, make_turns
-    from duplex_runtime.models.load import EMBEDDED_FOLDER
-    from duplex_runtime.models.vocabulary import TokenizerFile
-
-    if a.rows < 0:
-        raise BadInput(f"--rows: expected 0 or more, got {a.rows}")
-    vocabulary = TokenizerFile(EMBEDDED_FOLDER / "tokenizer.json")
-    make = make_turns if a.turns else make_stream
-    source = Source(load(), held_out=a.held_out)
-    for row in range(a.rows):
-        output = []
-        for pair in make(source, vocabulary.encode, Random(f"{a.seed}-{row}"), 300):
-            output.append({"role": "user", "content": pair.user or "<idle>"})
-            model = vocabulary.decode(pair.model).strip() if pair.model else "<idle>"
-            output.append({"role": "assistant", "content": model})
-        print(json.dumps({"id": row, "output": output}, ensure_ascii=False))
-    return 0
+    if a.rows < 0 or a.workers < 0:
+        raise BadInput(f"--rows and --workers: expected 0 or more, got {a.rows} and {a.workers}")
+    plan = Plan.parse(a.seed, a.kinds, a.periods, a.words, a.tokens)
+    rewriter = Rewriter(a.rewrite, a.rewrite_model, a.out) if a.rewrite else None
+    settings = Build(a.source, a.tokenizer, plan, a.rows, a.format, a.turns)
+    return run(settings, a.out, stop=a.on_bad == "stop", workers=a.workers, rewriter=rewriter)
 
 
 def _train(a: argparse.Namespace) -> int:
@@ -245,6 +265,10 @@ def _train(a: argparse.Namespace) -> int:
 
 
 def _eval(a: argparse.Namespace) -> int:
+    if a.what == "model":
+        from duplex_runtime.evaluation import model
+
+        return model.run(a.model, a.questions, a.situations, a.seed, a.failures)
     if a.what == "memory":
         from duplex_runtime.evaluation import memory
 

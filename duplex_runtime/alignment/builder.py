@@ -81,7 +81,7 @@ class Builder:
     """Lays a talk out in slices of at most `user_words` words and `model_tokens` tokens.
 
     whole: messages and answers are not cut (turn-based talk). keep: the token with which the model marks what it
-    shall keep in mind, if its layout has one.
+    shall keep in mind, if its layout has one. fit(ids, most): how many of `ids` are a slice of at most `most` tokens.
     """
 
     source: Talks
@@ -92,6 +92,8 @@ class Builder:
     pause_share: float = 0.3  # how often the person pauses between two slices of a sentence
     whole: bool = False
     keep: int | None = None
+    least_words: int = 0  # of a slice that does not end a sentence; 0 for half of the most
+    fit: Callable[[Sequence[int], int], int] = lambda ids, most: most
     pairs: list[Pair] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     told: dict[str, str] = field(default_factory=dict)  # what the person told, by kind
@@ -163,7 +165,7 @@ class Builder:
         """`text` as the words of successive slices."""
         words, chunks = text.split(), []
         while words:
-            size = self.rng.randint((self.user_words + 1) // 2, self.user_words)
+            size = self.rng.randint(self.least_words or (self.user_words + 1) // 2, self.user_words)
             chunks.append(" ".join(words[:size]))
             words = words[size:]
         return chunks
@@ -184,8 +186,8 @@ class Builder:
             said = over() if over and start + 1 < len(ids) else ""
             if said:
                 size = min(self.rng.randint(0, size), len(ids) - start - 1)
-            chunk = tuple(ids[start : start + size])
-            start += size
+            chunk = tuple(ids[start : start + self.fit(ids[start:], size)])
+            start += len(chunk)
             self.pairs.append(Pair(user, chunk, DECISION if chunk else CUT, final=done and start >= len(ids)))
             user = said
         if done:

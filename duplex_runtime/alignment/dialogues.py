@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from duplex_runtime.alignment.corpus import MODEL_PHRASES, Corpus, Exchange, split
-from duplex_runtime.alignment.noise import as_typed, misheard, normal
+from duplex_runtime.alignment.noise import as_typed, misheard, normal, reworded
 
 _ONES = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
@@ -136,7 +136,7 @@ class Source:
         """A question and its exchange, of any kind."""
         kind = rng.choices(
             ("fact", "inner", "talk", "topic", "howto", "list", "sum", "word", "count", "story", "unknown"),
-            (20, 10, 18, 15, 6, 4, 6, 5, 3, 3, 15),
+            (19, 12, 18, 13, 5, 4, 8, 6, 3, 3, 14),
         )[0]
         return getattr(self, kind)(rng)
 
@@ -155,7 +155,12 @@ class Source:
         asks = exchange.asks(self.held_out)
         if self.held_out:  # some wordings stand in two exchanges: those that are trained anywhere do not count
             asks = tuple(ask for ask in asks if normal(ask) not in self._trained) or asks
-        return rng.choice(asks), exchange
+        ask = rng.choice(asks)
+        if not self.held_out and rng.random() < 0.25 and not exchange.id.startswith(("fact-opposite", "fact-spell")):
+            other = reworded(ask, rng, self.corpus.heard["synonyms"])
+            if normal(other) not in self.complete:  # no question of another entry, and none that is held out
+                ask = other
+        return ask, exchange
 
     def fact(self, rng: Random) -> tuple[str, Exchange]:
         return self._pick(rng, self.corpus.facts)

@@ -61,11 +61,17 @@ def backchannel(b: Builder) -> None:
     question, exchange = b.source.long(b.rng)
     b.say(b.typed(question))
     share = b.rng.choice((0.15, 0.3, 0.5))
+    begun: list[str] = []  # words of one that is typed slowly; "no" alone would be an interruption
 
     def over() -> str:
+        if begun:
+            return begun.pop(0)
         if b.rng.random() > share:
             return ""
-        return b.phrase("backchannels") + b.rng.choice(("", "", "", ".", "!", "..."))
+        text = b.phrase("backchannels") + b.rng.choice(("", "", "", ".", "!", "..."))
+        if not text.startswith("no ") and b.rng.random() < 0.3:
+            text, *begun[:] = text.split()
+        return text
 
     b.speak([i for part in exchange.parts for i in b.encode(part)], over=over)
 

@@ -51,6 +51,7 @@ _OPENERS = (
     "Good,",
     "Listen,",
 )
+_SMALL = frozenset(("the", "a", "an", "is", "are", "do", "does", "of", "to", "me", "in", "it", "can", "please"))
 _AFTER = ("please", "thanks", "then", "for me", "if you can", "now", "again")
 
 
@@ -86,6 +87,21 @@ def misheard(text: str, rng: Random, pairs: Sequence[Sequence[str]]) -> str:
         return text
     right, heard = rng.choice(found)
     return re.sub(rf"\b{re.escape(right)}\b", heard, text, count=1, flags=re.IGNORECASE)
+
+
+def reworded(text: str, rng: Random, groups: Sequence[Sequence[str]]) -> str:
+    """One word by another of its group; with none known, or now and then, a small word is left out."""
+    low = text.lower()
+    found = [(word, group) for group in groups for word in group if re.search(rf"\b{re.escape(word)}\b", low)]
+    if found and rng.random() < 0.7:
+        word, group = rng.choice(found)
+        other = rng.choice([w for w in group if w != word])
+        return re.sub(rf"\b{re.escape(word)}\b", other, text, count=1, flags=re.IGNORECASE)
+    words = text.split()
+    small = [i for i, w in enumerate(words[:-1]) if w.lower() in _SMALL]
+    if small and len(words) > 3:
+        del words[rng.choice(small)]
+    return " ".join(words)
 
 
 def bare(text: str) -> str:

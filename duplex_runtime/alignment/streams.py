@@ -79,12 +79,12 @@ DUPLEX: dict[Callable[[Builder], None], float] = {
     kinds.backchannel: 11,
     kinds.inserted_question: 14,
     kinds.new_question: 12,
-    kinds.correction: 5,
-    kinds.side_speech: 8,
+    kinds.correction: 6,
+    kinds.side_speech: 10,
     kinds.called: 1,
     kinds.hush: 3,
-    kinds.nudge: 2,
-    memory: 6,
+    kinds.nudge: 3,
+    memory: 8,
     steered_story: 5,
 }
 
@@ -117,7 +117,7 @@ def extend(b: Builder) -> None:
         while (kind := b.rng.choices(list(shares), list(shares.values()))[0]) is kinds.hush and b.nudging:
             pass  # nobody asks for both
         kind(b)
-    elif b.rng.random() < 0.06:
+    elif b.rng.random() < 0.1:
         memory(b)
     else:
         _turn(b)
