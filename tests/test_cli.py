@@ -196,28 +196,44 @@ def test_a_log_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str], tmp
 # — data —
 
 
-def rows(said: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in said.splitlines()]
-
-
-@pytest.mark.parametrize("options", [(), ("--turns",), ("--held-out",)])
-def test_data_prints_talks_cut_into_slices(options: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    said = out(capsys, "data", "--rows", "3", "--seed", "5", *options)
-    assert [row["id"] for row in rows(said)] == [0, 1, 2]
-    for row in rows(said):
+def test_data_build_makes_rows_of_the_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--rows", "3", "--workers", "1", "--periods", "2", "--out", str(tmp_path / "rows"))
+    said = out(capsys, "data", "build", *options)
+    assert json.loads(said.splitlines()[-1])["rows"] == 3
+    lines = (tmp_path / "rows" / "rows-00000.jsonl").read_text().splitlines()
+    for row in map(json.loads, lines):
         assert [line["role"] for line in row["output"]] == ["user", "assistant"] * (len(row["output"]) // 2)
-        assert all(line["content"] for line in row["output"])
-    assert said == out(capsys, "data", "--rows", "3", "--seed", "5", *options)
+    assert "was made with other settings" in error(capsys, "data", "build", *options, "--seed", "7")
 
 
-def test_more_rows_begin_with_the_same_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    few, many = (out(capsys, "data", "--rows", number) for number in ("2", "4"))
-    assert many.startswith(few)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--rows", "-1"), "--rows"),
+        (("--source", "nowhere.jsonl"), "hub:OWNER/NAME"),
+        (("--kinds", "nod=1"), "expected shares of"),
+        (("--periods", "soon"), "--periods like"),
+        ((), "how many talks"),
+    ],
+)
+def test_data_build_says_what_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], message: str
+) -> None:
+    assert message in error(capsys, "data", "build", "--out", str(tmp_path / "rows"), *options)
 
 
-def test_no_rows_are_no_error_and_fewer_are(capsys: pytest.CaptureFixture[str]) -> None:
-    assert out(capsys, "data", "--rows", "0") == ""
-    assert "--rows" in error(capsys, "data", "--rows", "-1")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--preset", "huge"), "expected one of embedded"),
+        (("--preset", "lora", "--model", "nowhere"), "--model and --data belong together"),
+        (("--preset", "lora"), r"expected a preset with [model] and [turns]"),
+    ],
+)
+def test_train_says_what_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], message: str
+) -> None:
+    assert message in error(capsys, "train", "--out", str(tmp_path / "run"), *options)
 
 
 # — the edges —

@@ -8,7 +8,8 @@ import torch
 from fakes import Words
 from transformers import GraniteForCausalLM
 
-from duplex_runtime.alignment.train import Shape, make_model
+from duplex_runtime.alignment.fresh import make_model
+from duplex_runtime.alignment.presets import Shape
 from duplex_runtime.clock import SimulatedClock
 from duplex_runtime.duplex import DuplexConversation, Memory
 from duplex_runtime.engine.engine import SlotEngine, _sample

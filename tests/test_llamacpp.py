@@ -30,7 +30,7 @@ pytest.importorskip("llama_cpp", reason="needs the extra: pip install -e '.[llam
 pytest.importorskip("gguf", reason="needs the extra: pip install -e '.[llamacpp]'")
 
 TOKENIZER = EMBEDDED_FOLDER / "tokenizer.json"
-VOCABULARY = 3072
+VOCABULARY = 4096
 QUESTIONS = (
     "what is the capital of france?",
     "hello there, how are you?",
@@ -410,7 +410,7 @@ def test_a_cache_larger_than_the_memory_is_not_asked_for(tiny_file: Path, monkey
 
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tiny_file: Path) -> None:
     LlamaCppNetwork(tiny_file, slots=1, max_length=10, vocabulary=VOCABULARY).free()
-    with pytest.raises(ModelError, match="the tokenizer has 3073 tokens, the model 3072"):
+    with pytest.raises(ModelError, match="the tokenizer has 4097 tokens, the model 4096"):
         LlamaCppNetwork(tiny_file, slots=1, max_length=10, vocabulary=VOCABULARY + 1)
 
 

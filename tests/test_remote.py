@@ -13,7 +13,8 @@ import pytest
 import torch
 from transformers import GraniteForCausalLM
 
-from duplex_runtime.alignment.train import Shape, make_model
+from duplex_runtime.alignment.fresh import make_model
+from duplex_runtime.alignment.presets import Shape
 from duplex_runtime.clock import SimulatedClock
 from duplex_runtime.duplex import DuplexConversation
 from duplex_runtime.engine.engine import SlotEngine
@@ -203,7 +204,7 @@ def same_chance(got: float, expected: float) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_llama_cpp_gives_what_the_engine_here_gives(llama: str, embedded: GraniteForCausalLM, seed: int) -> None:
     with remote(llama) as engine:
-        assert_same(engine, embedded, 3072, seed, 12)
+        assert_same(engine, embedded, 4096, seed, 12)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -248,7 +249,7 @@ def talk(engine: Engine, vocabulary: TokenizerFile) -> tuple[list[int], list[str
 def test_a_whole_talk_over_llama_cpp_is_the_talk_here(
     llama: str, embedded: GraniteForCausalLM, vocabulary: TokenizerFile
 ) -> None:
-    with remote(llama, vocabulary=3072, known={" volcano": vocabulary.encode("volcano")}) as engine:
+    with remote(llama, vocabulary=4096, known={" volcano": vocabulary.encode("volcano")}) as engine:
         there = talk(engine, vocabulary)
     here = talk(local(embedded), vocabulary)
     assert there == here
@@ -782,7 +783,7 @@ def test_the_loop_loses_only_the_talk_whose_server_fails(vllm: VllmServer, vocab
 
 
 def test_a_model_of_another_size_is_refused(llama: str, vllm: VllmServer) -> None:
-    with pytest.raises(DuplexError, match="3072 tokens, expected 3000"):
+    with pytest.raises(DuplexError, match="4096 tokens, expected 3000"):
         remote(llama, vocabulary=3000)
     with pytest.raises(DuplexError, match="refuses token ids up to 4999"):
         remote(vllm.url, vocabulary=5000)

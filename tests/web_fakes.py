@@ -82,7 +82,8 @@ def tiny_loaded(memory: Any = None) -> Any:
     """A `LoadedModel` of a random network with the real vocabulary, in memory."""
     import torch
 
-    from duplex_runtime.alignment.train import Shape, make_model
+    from duplex_runtime.alignment.fresh import make_model
+    from duplex_runtime.alignment.presets import Shape
     from duplex_runtime.duplex import Memory
     from duplex_runtime.models.load import LoadedModel
     from duplex_runtime.models.vocabulary import TokenizerFile

@@ -151,8 +151,15 @@ def parser() -> argparse.ArgumentParser:
     )
     data.add_argument("--rewrite-model", metavar="NAME", default="default", help="its model (default: %(default)s)")
 
-    train = command("train", _train, "Train both checkpoints of the embedded model; a stopped run goes on.")
-    train.add_argument("--preset", default="embedded", help="name or .toml file (default: %(default)s)")
+    train = command("train", _train, "Teach a model to listen while it speaks; a stopped run goes on.")
+    train.add_argument(
+        "--preset", default="embedded", help="embedded, lora, minicpm-2b, or a .toml file (default: %(default)s)"
+    )
+    train.add_argument(
+        "--model", metavar="DIR_OR_HUB_ID", help="a chat model to align; without it one is made from nothing"
+    )
+    train.add_argument("--data", type=Path, metavar="ROWS", help="rows of `duplex data build`, for --model")
+    train.add_argument("--turns", type=Path, metavar="ROWS", help="turn-based rows to mix in, for --model")
     train.add_argument("--out", type=Path, default=Path("runs/embedded"), help="folder (default: %(default)s)")
     train.add_argument("--threads", type=int, default=0, help="CPU threads; 0 for all (default: %(default)s)")
     train.add_argument("--no-compile", action="store_true", help="do not use torch.compile (needs a C++ compiler)")
@@ -257,10 +264,21 @@ def _data(a: argparse.Namespace) -> int:
 
 
 def _train(a: argparse.Namespace) -> int:
-    from duplex_runtime.alignment.train import train
+    import torch
+
+    from duplex_runtime.alignment.presets import Preset
+    from duplex_runtime.alignment.train import align, train_embedded
     from duplex_runtime.models.load import EMBEDDED_FOLDER
 
-    train(a.preset, a.out, EMBEDDED_FOLDER / "tokenizer.json", compile_model=not a.no_compile, threads=a.threads)
+    preset = Preset.read(a.preset)
+    if (a.model is None) != (a.data is None):
+        raise BadInput("--model and --data belong together: a chat model, and rows of `duplex data build` to align it")
+    if a.threads:
+        torch.set_num_threads(a.threads)
+    if a.model:
+        align(preset, a.model, a.data, a.out, a.turns)
+    else:
+        train_embedded(preset, a.out, EMBEDDED_FOLDER / "tokenizer.json", compile_model=not a.no_compile)
     return 0
 
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -221,12 +221,14 @@ class Build:
         """Make the shards that are not there yet; returns what is in all of them."""
         started = time.monotonic()
         made = sum(sum(c.rows.values()) for c in self.counts)
+        chunks = self._chunks(faults)
+        first_chunk = list(islice(chunks, 1))  # a source that cannot be read is told before the bar
         bar = tqdm(initial=made, total=self.settings.rows or None, unit="row", mininterval=2)
         # spawn: a forked worker could inherit a lock that another thread holds
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, mp_context=context) as pool:
             pending: list[Future[Counts]] = []
-            for number, (first, dialogues) in enumerate(self._chunks(faults)):
+            for number, (first, dialogues) in enumerate(chain(first_chunk, chunks)):
                 if number < len(self.counts):
                     continue
                 pending.append(pool.submit(make_shard, number, first, dialogues, self.settings, phrases, self.out))

@@ -12,8 +12,7 @@ yields        told to stop, or asked something else: 2.5 s after the last key no
               more, and after a plain stop nothing at all for 5 s
 backchannel   it goes on: what is seen in the end is the whole answer
 side_speech   words for somebody else and noises: an answer goes on to its end; in silence none begins
-resumes       a question about the answer is answered, and then the rest of the answer is said, from the sentence
-              that was cut on
+resumes       a question about the answer is answered, and then the answer is said to its end
 corrections   a question taken back and asked in other words or replaced before its end: the last one is answered
 hush          asked to be silent it answers nothing until it is called, and then it does
 nudge         asked for it, it speaks into a long silence
@@ -245,11 +244,10 @@ def inserted(source: Source, rng: Random, answers: Sequence[Answer], play: Play)
     inner = dict(zip(map(id, answers), (e.answer for _, e in asked), strict=True))
 
     def resumed(answer: Answer, watch: Watch, start: float, end: float) -> bool:
-        seen = " ".join("".join(d.delta for d in watch.deltas if d.at <= end).split())
         after = " ".join("".join(d.delta for d in watch.deltas if d.at > end).split())
-        rest = [p for p in answer.exchange.parts if p not in seen]
         reply = after.find(inner[id(answer)])
-        return reply >= 0 and (not rest or after.find(" ".join(rest[-2:])) > reply)
+        last_words = " ".join(answer.exchange.answer.split()[-4:])
+        return reply >= 0 and after.find(last_words, reply + len(inner[id(answer)])) > 0
 
     return _break_in(answers, rng, play, lambda: next(questions), resumed, "resumes")
 

@@ -263,6 +263,8 @@ def _load_chat(source: Path | str, name: str, quantize: str | None, weights: boo
         raise ModelError(
             f"{name}: the tokenizer has {len(tokenizer)} tokens, the model {rows}; they do not belong together"
         )
+    trained = _conversation_json(source)
+    aligned = trained.get("aligned", aligned)
     network = _placed(source, name, config, quantize, weights)
     markers = (tokenizer.decode(list(ids)).strip() for ids in (layout.user_marker, layout.model_marker))
     named = tokenizer.convert_ids_to_tokens([layout.bos, layout.eos, layout.idle])
@@ -276,11 +278,27 @@ def _load_chat(source: Path | str, name: str, quantize: str | None, weights: boo
         HubTokenizer(tokenizer, controls),
         Memory(limit=most, keep=most // 2),
         # the released model decides by itself; one that never learned silence needs the rule
-        wait_for_end_mark=not aligned,
+        wait_for_end_mark=trained.get("wait_for_end_mark", not aligned),
         aligned=aligned,
         serves_both=True,
         folder=source if isinstance(source, Path) else None,
+        wakes=trained.get("wakes", False),
     )
+
+
+def _conversation_json(source: Path | str) -> dict[str, bool]:
+    """What `duplex train` wrote about a model that it aligned: how its conversations shall be held."""
+    file = Path(source) / "conversation.json"
+    if not file.is_file():
+        return {}
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{file}: expected a JSON object ({error})") from None
+    known = ("aligned", "wait_for_end_mark", "wakes")
+    if not isinstance(values, dict) or any(not isinstance(values.get(key, False), bool) for key in known):
+        raise ModelError(f"{file}: expected {', '.join(known)} to be true or false, got {values!r:.80}")
+    return {key: values[key] for key in known if key in values}
 
 
 def _ends(source: Path | str, config: Any) -> list[int]:
