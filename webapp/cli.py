@@ -167,12 +167,14 @@ def parser() -> argparse.ArgumentParser:
     evaluate = command("eval", _eval, "Score what a model knows, when it speaks, and what it forgets in a long talk.")
     evaluate.add_argument(
         "what",
-        choices=("model", "scripts", "memory"),
+        choices=("model", "scripts", "memory", "harness"),
         help="model: held-out questions and situations of every kind; scripts: 40 timed scripts; "
-        "memory: right answers before and after the stream is begun anew",
+        "memory: right answers before and after the stream is begun anew; harness: standard benchmarks",
     )
     evaluate.add_argument("--questions", type=int, default=400, help="model: how many (default: %(default)s)")
     evaluate.add_argument("--situations", type=int, default=150, help="model: of each kind (default: %(default)s)")
+    evaluate.add_argument("--tasks", default="duplex_facts", help="harness: names, with commas (default: %(default)s)")
+    evaluate.add_argument("--limit", type=int, help="harness: so many questions of each task")
     evaluate.add_argument("--failures", type=Path, metavar="FILE", help="model: write every failure, one JSON a line")
     model(evaluate)
     slices(evaluate)
@@ -287,6 +289,12 @@ def _eval(a: argparse.Namespace) -> int:
         from duplex_runtime.evaluation import model
 
         return model.run(a.model, a.questions, a.situations, a.seed, a.failures)
+    if a.what == "harness":
+        try:
+            from duplex_runtime.evaluation import harness
+        except ImportError:
+            raise BadInput("eval harness needs lm_eval: pip install 'duplex-arena[eval]'") from None
+        return harness.run(a.model, a.tasks, a.limit)
     if a.what == "memory":
         from duplex_runtime.evaluation import memory
 
