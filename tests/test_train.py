@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -117,6 +120,24 @@ def test_small_passes_add_up_to_one_big_one(tmp_path: Path) -> None:
     big = losses("big", ("batch = 2", "batch = 4"))
     small = losses("small", ("batch = 2", "batch = 2\naccumulate = 2"))
     assert small == pytest.approx(big, abs=0.02)  # each pass is weighted alike, not each token
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns_from_twice_the_rows(tmp_path: Path) -> None:
+    exact = ("seed = 1", 'seed = 1\nprecision = "no"')
+    one = tiny(tmp_path, exact, ("batch = 2", "batch = 4"))
+    train_embedded(one, tmp_path / "one", TOKENIZER, compile_model=False)
+    tiny(tmp_path, exact)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "webapp.cli", "train",
+               "--preset", str(tmp_path / "tiny.toml"), "--out", str(tmp_path / "two"), "--no-compile"]  # fmt: skip
+    home = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, env=home, check=True, capture_output=True)
+    alone, together = (
+        [json.loads(line) for line in (tmp_path / n / "log.jsonl").read_text().splitlines()] for n in ("one", "two")
+    )
+    for a, b in zip(alone, together, strict=True):
+        assert b.pop("train_loss") == pytest.approx(a.pop("train_loss"), abs=1e-3)
+        assert (b["step"], b["tokens"]) == (a["step"], a["tokens"])
 
 
 def test_a_finished_run_started_again_changes_nothing(preset: Preset, tmp_path: Path) -> None:

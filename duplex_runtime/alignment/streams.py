@@ -136,7 +136,7 @@ def _turn(b: Builder) -> None:
         b.answer(exchange)
     elif after < 0.09:
         b.say(b.typed(b.phrase("stop")))
-        b.speak(b.encode(b.phrase("resume_go_on")))
+        b.speak(b.encode(b.phrase("stopped")))
     elif after < 0.11:
         b.say(b.typed(b.phrase("call")))
         b.speak(b.encode(b.phrase("ready")))

@@ -210,7 +210,7 @@ class Run:
         if not resumed and not parent:
             return 0, {}
         try:
-            state = torch.load(file, weights_only=True, map_location=self.accelerator.device)
+            state = torch.load(file, weights_only=True, map_location="cpu")
         except Exception as error:  # a file from outside: every fault of it becomes one message
             raise BadInput(f"{file}: expected the state of a run ({type(error).__name__}: {error})") from None
         self.model.load_state_dict(state["model"], strict=not self.preset.lora)
