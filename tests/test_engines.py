@@ -43,7 +43,7 @@ def test_a_small_model_is_computed_by_hand_and_a_large_one_by_its_library(
 
 
 def test_fewer_places_where_memory_is_short(embedded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = 2 * 6 * 256 * 1000 * 4  # keys and values, layers, numbers, tokens, bytes
+    one = 2 * 6 * 320 * 1000 * 4  # keys and values, layers, numbers, tokens, bytes
     monkeypatch.setattr(engines, "_SHARE", 1.0)
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": int(5.5 * one)}))
     engine = torch_engine(embedded, 64)

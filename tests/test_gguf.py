@@ -256,7 +256,7 @@ def test_the_embedded_models_tokenizer_goes_into_the_file(tmp_path: Path) -> Non
     assert {text: i for i, text in enumerate(tokens)} == values["model"]["vocab"]
     assert value_of(out, "tokenizer.ggml.merges") == [" ".join(pair) for pair in values["model"]["merges"]]
     types = value_of(out, "tokenizer.ggml.token_type")
-    assert types == [gguf.TokenType.CONTROL] * 6 + [gguf.TokenType.NORMAL] * 3066
+    assert types == [gguf.TokenType.CONTROL] * 7 + [gguf.TokenType.NORMAL] * 4089
     assert value_of(out, "tokenizer.ggml.model") == "gpt2"
     assert value_of(out, TOKENIZER_KEY) == EMBEDDED_TOKENIZER.read_text(encoding="utf-8")
     assert value_of(out, LAYOUT_KEY) == "embedded"
