@@ -76,6 +76,11 @@ class Reply:
     tokens: list[int] = field(default_factory=list)
 
 
+def _inside_word(seen: str, unseen: str) -> bool:
+    """Does the text of the next token go on with a word of the one before?"""
+    return seen[-1:].isalnum() and unseen[:1].isalnum() and (seen[-1:] + unseen[:1]).isascii()
+
+
 @dataclass
 class Speech:
     """What the model says in the newest slice. `shown_at[i]` is when token i is (to be) seen."""
@@ -90,6 +95,13 @@ class Speech:
     def heard(self, at: float) -> int:
         """How many tokens were seen by `at`."""
         return sum(t <= at for t in self.shown_at)
+
+    def whole_words(self, at: float) -> int:
+        """How many of them are whole words: nobody goes on from half a word. (Only in scripts with spaces.)"""
+        count = self.heard(at)
+        while 0 < count < len(self.texts) and _inside_word(self.texts[count - 1], self.texts[count]):
+            count -= 1
+        return count
 
 
 class DuplexConversation:
@@ -370,8 +382,10 @@ class DuplexConversation:
     def _cut_unseen(self, now: float) -> None:
         """What the person could not see before speaking is not part of the conversation."""
         speech = self._speech
-        if not speech or (heard := speech.heard(now)) == len(speech.tokens):
+        if not speech or speech.heard(now) == len(speech.tokens):
             return
+        heard = speech.whole_words(now)
+        at = now if heard == speech.heard(now) else speech.shown_at[heard] - 1e-6  # half a word is taken back
         unheard, unseen = "".join(speech.texts[heard:]), len(speech.tokens) - heard
         self._rewind(len(self.stream) - 1 - unseen)  # the stream ends in these tokens and </s>
         self.stream += [self.layout.eos] if heard else self.layout.close(())
@@ -382,7 +396,7 @@ class DuplexConversation:
         speech.finished = False
         self._spoken.forget(unseen)
         self._free_at = now
-        self._events.append(Cut(self.system, speech.response_id, speech.slice, now, unheard))
+        self._events.append(Cut(self.system, speech.response_id, speech.slice, at, unheard))
 
     # — what the model did —
 

@@ -866,3 +866,27 @@ def test_whatever_people_do_a_slow_engine_breaks_nothing(seed: int) -> None:
     assert sum(e.characters for e in events if isinstance(e, Sealed)) <= typed
     starts = [e.response_id for e in events if isinstance(e, ResponseCreated)]
     assert starts == [e.response_id for e in events if isinstance(e, ResponseDone)]
+
+
+# — words —
+
+
+class Halves(Words):
+    """Two tokens for each long word."""
+
+    def encode(self, text: str) -> list[int]:
+        return super().encode(" ".join(f"{w[:3]} ~{w[3:]}" if len(w) > 4 else w for w in text.split()))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return super().decode(ids).replace(" ~", "")
+
+
+@pytest.mark.parametrize("after", [0.3, 0.5, 0.7, 0.9, 1.1, 1.3])
+def test_nobody_goes_on_from_half_a_word(after: float) -> None:
+    words = Halves()
+    talk = duplex_talk(answering({"tell me": "wonderful elephants remember everything"}, words), words)
+    talk.hear(UserText("tell me. ")).until(0.3 + after)
+    talk.hear(UserText("stop. ")).until(4.0)
+    shown = seen(talk.events)["duplex-1"].split()
+    assert shown == ["wonderful", "elephants", "remember", "everything"][: len(shown)]
+    assert said_by_model(talk).split() == shown

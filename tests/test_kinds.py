@@ -106,7 +106,7 @@ def test_through_backchannels_it_goes_on(source: Source, vocabulary: TokenizerFi
 
 def test_a_backchannel_cuts_the_slice_before_it(source: Source, vocabulary: TokenizerFile) -> None:
     lengths = set[int]()
-    for seed in range(80):
+    for seed in range(250):
         builder = talk(backchannel, source, vocabulary, seed)
         for before, pair in zip(builder.pairs, builder.pairs[1:], strict=False):
             if builder.model_tokens == 10 and pair.model and normal(pair.user) in backchannels(source):

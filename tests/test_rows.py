@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -148,6 +149,23 @@ def test_what_is_kept_in_mind_stands_at_the_beginning(source: Source, vocabulary
         kept += end > 0
         assert not any(weights[: end + 1])
     assert kept > 5
+
+
+def test_an_answer_is_cut_where_a_word_begins(source: Source, vocabulary: TokenizerFile) -> None:
+    rows = maker(source, vocabulary)
+    inside = 0
+    for seed in range(60):
+        rng = Random(seed)
+        talk = Builder(source, vocabulary.encode, rng, 5, 10, starts_word=rows._starts_word)
+        _, exchange = source.topic(rng)
+        ids = [i for part in exchange.parts for i in vocabulary.encode(part)]
+        talk.say("hello?")
+        talk.cut(exchange)
+        said = sum(len(pair.model) for pair in talk.pairs)
+        assert rows._starts_word(ids[said])
+        assert vocabulary.decode(ids[said:])[:1] in (" ", ",", ".")
+        inside += not rows._starts_word(ids[said - 1])
+    assert inside > 5  # words of several tokens are there, and were said whole
 
 
 def test_the_end_after_a_silence_is_not_learned(source: Source, vocabulary: TokenizerFile) -> None:

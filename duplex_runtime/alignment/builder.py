@@ -82,6 +82,7 @@ class Builder:
 
     whole: messages and answers are not cut (turn-based talk). keep: the token with which the model marks what it
     shall keep in mind, if its layout has one. fit(ids, most): how many of `ids` are a slice of at most `most` tokens.
+    starts_word(id): does a word begin with this token? Only there is an answer cut, as in a live talk.
     """
 
     source: Talks
@@ -94,6 +95,7 @@ class Builder:
     keep: int | None = None
     least_words: int = 0  # of a slice that does not end a sentence; 0 for half of the most
     fit: Callable[[Sequence[int], int], int] = lambda ids, most: most
+    starts_word: Callable[[int], bool] = lambda id_: True
     pairs: list[Pair] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     told: dict[str, str] = field(default_factory=dict)  # what the person told, by kind
@@ -186,6 +188,7 @@ class Builder:
             said = over() if over and start + 1 < len(ids) else ""
             if said:
                 size = min(self.rng.randint(0, size), len(ids) - start - 1)
+                size = self._back_to_word(ids, start + size, start) - start
             chunk = tuple(ids[start : start + self.fit(ids[start:], size)])
             start += len(chunk)
             self.pairs.append(Pair(user, chunk, DECISION if chunk else CUT, final=done and start >= len(ids)))
@@ -203,9 +206,9 @@ class Builder:
     def cut(self, exchange: Exchange) -> list[str]:
         """Speak part of an answer, cut where the person breaks in; returns the parts still to be said."""
         parts = [self.encode(part) for part in exchange.parts]
-        total = sum(len(p) for p in parts)
-        at = self.rng.randint(2, max(2, total - 2))
-        self.speak([i for p in parts for i in p][:at], done=False)
+        whole = [i for p in parts for i in p]
+        at = self._back_to_word(whole, self.rng.randint(2, max(2, len(whole) - 2)), 1)
+        self.speak(whole[:at], done=False)
         if self.rng.random() < 0.1:  # it had begun another slice, of which nothing was seen
             self.pairs.append(Pair("", (), CUT))
         for index, part in enumerate(parts):
@@ -213,6 +216,12 @@ class Builder:
             if at < 0:
                 return list(exchange.parts[index:])
         return []
+
+    def _back_to_word(self, ids: Sequence[int], at: int, least: int) -> int:
+        """The nearest place up to `at`, not before `least`, at which a word begins."""
+        while at > least and at < len(ids) and not self.starts_word(ids[at]):
+            at -= 1
+        return at
 
     def resume(self, lead: Sequence[str], rest: Sequence[str]) -> None:
         """Say `lead`, then go on with `rest`."""

@@ -44,6 +44,7 @@ class RowMaker:
         self.source, self.layout, self.vocabulary = source, layout, vocabulary
         self.length, self.seed, self.turns_share = length, seed, turns_share
         self._cache: dict[str, Sequence[int]] = {}
+        self._starts: dict[int, bool] = {}
 
     def _encode(self, text: str) -> Sequence[int]:
         if text not in self._cache:
@@ -52,6 +53,12 @@ class RowMaker:
             self._cache[text] = tuple(self.vocabulary.encode(text))
         return self._cache[text]
 
+    def _starts_word(self, token: int) -> bool:
+        if token not in self._starts:
+            text = self.vocabulary.decode([token])
+            self._starts[token] = not (text[:1].isalnum() and text[:1].isascii())
+        return self._starts[token]
+
     def row(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """(ids int64[length + 1], weights float32[length + 1]) of one row."""
         rng = Random(f"{self.seed}-{index}")
@@ -59,6 +66,7 @@ class RowMaker:
         # half of the rows begin in the middle of a talk: a long one is restarted from its last tokens
         skip = rng.randint(0, 400) if rng.random() < 0.5 else 0
         talk = begin(self.source, self._encode, rng, self.layout.keep)
+        talk.starts_word = self._starts_word
         laid: list[tuple[list[int], list[float]]] = []
         length, dropped, first = 0, 0, 0
         while length - dropped < self.length:
