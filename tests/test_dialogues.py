@@ -64,7 +64,7 @@ def test_counting_counts(source: Source) -> None:
         question, exchange = source.count(Random(seed))
         numbers = [values[p.rstrip(",.").lower()] for p in exchange.parts]
         steps = {b - a for a, b in pairwise(numbers)}
-        down = "down" in question.lower() or "backwards" in question.lower()
+        down = any(word in question.lower() for word in ("down", "back", "reverse", "descending"))
         assert steps == ({-1} if down else {1}), question
 
 

@@ -82,7 +82,7 @@ def test_whole_streams_hold_for_many_seeds(source: Source, vocabulary: Tokenizer
 
 
 def test_told_to_stop_it_is_silent_until_asked_again(source: Source, vocabulary: TokenizerFile) -> None:
-    phrases = {normal(p) for kind in ("stop", "wait") for p in source.corpus.phrases[kind]}
+    phrases = {normal(p) for kind in ("stop", "wait") for p in source.phrases(kind)}
     found = 0
     for seed in range(80):
         pairs = talk(stop, source, vocabulary, seed).pairs

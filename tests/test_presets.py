@@ -17,12 +17,16 @@ hidden = 32
 intermediate = 64
 layers = 1
 heads = 2
-[turns]
+[backbone]
 stable_tokens = 1024
-decay_tokens = 512
+decay_tokens = 0
+turns_share = 0.5
+[turns]
+stable_tokens = 0
+decay_tokens = 1024
 turns_share = 1.0
 [duplex]
-stable_tokens = 1024
+stable_tokens = 512
 decay_tokens = 512
 turns_share = 0.1
 """
@@ -31,7 +35,8 @@ turns_share = 0.1
 @pytest.mark.parametrize("name", sorted(p.stem for p in PRESETS.glob("*.toml")))
 def test_every_preset_of_the_package_reads(name: str) -> None:
     preset = Preset.read(name)
-    assert preset.duplex.stable_tokens > preset.duplex.decay_tokens
+    learned = preset.backbone or preset.duplex
+    assert learned.stable_tokens > max(learned.decay_tokens, preset.duplex.decay_tokens)
     if preset.model:
         assert preset.model.hidden % preset.model.heads == 0
 
@@ -56,9 +61,9 @@ def test_the_papers_recipe_is_the_papers() -> None:
         ("seed = 1", 'seed = 1\noptimizer = "sgd"', "expected muon or adamw, got 'sgd'"),
         ("seed = 1", 'seed = 1\nprecision = "fp8"', "expected bf16 or no, got 'fp8'"),
         (
-            "[turns]\nstable_tokens = 1024\ndecay_tokens = 512\nturns_share = 1.0\n",
+            "[turns]\nstable_tokens = 0\ndecay_tokens = 1024\nturns_share = 1.0\n",
             "",
-            r"expected \[model\] and \[turns\]",
+            r"expected \[model\], \[backbone\] and \[turns\] together",
         ),
     ],
 )

@@ -58,6 +58,13 @@ def test_nothing_is_learned_where_a_slice_was_cut_unseen() -> None:
     assert pair_ids(EMBEDDED, words, Pair("hello", tuple(words.encode("hi you")), CUT, True))[1] == [0.0] * 6
 
 
+def test_the_persons_words_are_learned_as_much_as_asked_for() -> None:
+    words = Words()
+    pair = Pair("hello there", tuple(words.encode("hi you")), final=True)
+    assert pair_ids(EMBEDDED, words, pair, 0.1)[1] == [0.0, 0.1, 0.1, 0.0, 1.0, 1.0, 1.0]
+    assert pair_ids(EMBEDDED, words, Pair("", ()), 0.1)[1][:3] == [0.0, 0.0, 0.0]
+
+
 def test_the_end_is_learned_only_where_an_answer_ends() -> None:
     words = Words()
     said = tuple(words.encode("hi"))
@@ -132,12 +139,13 @@ def test_every_row_is_bos_and_pairs_with_no_weight_on_the_person(
 def noted(ids: list[int], weights: list[float]) -> int:
     """Where the things end that a row begins with, kept in mind from before."""
     at = 0
-    while True:
+    while EMBEDDED.eos in ids[at + 1 :]:
         eos = ids.index(EMBEDDED.eos, at + 1)
         model = ids.index(MODEL, at)
         if ids[model + 1] != EMBEDDED.keep or weights[model + 1]:
             return at
         at = eos
+    return at
 
 
 def test_what_is_kept_in_mind_stands_at_the_beginning(source: Source, vocabulary: TokenizerFile) -> None:

@@ -92,8 +92,8 @@ def test_the_first_losses_are_those_of_a_plain_loop(tmp_path: Path) -> None:
     rest = [p for n, p in model.named_parameters() if p.ndim < 2 or "embed" in n]
     muon = torch.optim.Muon(inside, lr=0.01, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
     adamw = torch.optim.AdamW(rest, lr=0.01, betas=(0.9, 0.95), weight_decay=0.0)
-    rows = RowMaker(Source(load()), EMBEDDED, vocabulary, 256, 1000, 1.0)
-    for step in range(3):
+    rows = RowMaker(Source(load()), EMBEDDED, vocabulary, 256, 1000, 0.5)
+    for step in range(2):
         ids, learned = (torch.from_numpy(a) for a in rows.batch(step, 2))
         logits = model(input_ids=ids[:, :-1]).logits
         losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
@@ -102,10 +102,10 @@ def test_the_first_losses_are_those_of_a_plain_loop(tmp_path: Path) -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in (muon, adamw):
             for group in optimizer.param_groups:
-                group["lr"] = 0.01 * (0.5, 1.0, 1.0)[step]
+                group["lr"] = 0.01 * (0.5, 1.0)[step]
             optimizer.step()
             optimizer.zero_grad()
-    assert (told["stage"], told["step"]) == ("turns", 3)
+    assert (told["stage"], told["step"]) == ("backbone", 2)
     assert told["train_loss"] == pytest.approx(loss.item(), abs=2e-4)
 
 
@@ -172,8 +172,26 @@ def test_a_checkpoint_loads_with_transformers_and_says_what_it_is(preset: Preset
     assert torch.equal(model.get_input_embeddings().weight, model.get_output_embeddings().weight)
     about = json.loads((out / "duplex" / "about.json").read_text())
     assert about["parameters"] == sum(p.numel() for p in model.parameters())
-    assert about["tokens"] == 1536
+    assert about["tokens"] == 2048
     assert 0.0 <= about["held_out"]["silence_right"] <= 1.0
+
+
+def test_a_run_begins_with_the_weights_of_another(preset: Preset, tmp_path: Path) -> None:
+    train_embedded(preset, tmp_path / "first", TOKENIZER, compile_model=False)
+    start = tmp_path / "first" / "duplex"
+    train_embedded(preset, tmp_path / "second", TOKENIZER, start=start, compile_model=False)
+    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines()[0] for name in ("first", "second")]
+    losses = [json.loads(log)["train_loss"] for log in logs]
+    assert losses[1] < losses[0] - 0.2
+    assert json.loads((tmp_path / "second" / "turns" / "about.json").read_text())["start"] == start.as_posix()
+
+
+def test_weights_of_another_shape_or_none_are_refused(preset: Preset, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"--start: expected a folder with model.safetensors"):
+        train_embedded(preset, tmp_path / "run", TOKENIZER, start=tmp_path, compile_model=False)
+    embedded = TOKENIZER.parent / "duplex"
+    with pytest.raises(BadInput, match=r"of another shape than the preset's model"):
+        train_embedded(preset, tmp_path / "run", TOKENIZER, start=embedded, compile_model=False)
 
 
 def test_the_model_has_minicpms_mathematics() -> None:

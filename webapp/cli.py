@@ -160,6 +160,9 @@ def parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--data", type=Path, metavar="ROWS", help="rows of `duplex data build`, for --model")
     train.add_argument("--turns", type=Path, metavar="ROWS", help="turn-based rows to mix in, for --model")
+    train.add_argument(
+        "--start", type=Path, metavar="FOLDER", help="begin from these weights of the same shape, without --model"
+    )
     train.add_argument("--out", type=Path, default=Path("runs/embedded"), help="folder (default: %(default)s)")
     train.add_argument("--threads", type=int, default=0, help="CPU threads; 0 for all (default: %(default)s)")
     train.add_argument("--no-compile", action="store_true", help="do not use torch.compile (needs a C++ compiler)")
@@ -280,7 +283,8 @@ def _train(a: argparse.Namespace) -> int:
     if a.model:
         align(preset, a.model, a.data, a.out, a.turns)
     else:
-        train_embedded(preset, a.out, EMBEDDED_FOLDER / "tokenizer.json", compile_model=not a.no_compile)
+        tokenizer = EMBEDDED_FOLDER / "tokenizer.json"
+        train_embedded(preset, a.out, tokenizer, start=a.start, compile_model=not a.no_compile)
     return 0
 
 

@@ -7,7 +7,7 @@ corpus.exchanges[0].asks(held_out=False)
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,9 @@ from duplex_runtime.alignment.noise import normal
 from duplex_runtime.errors import BadInput
 
 FOLDER = Path(__file__).parent / "corpus"
+
+#: Further wordings by the id of what they ask for: `ask` and `leaning`.
+Wordings = Mapping[str, Mapping[str, Sequence[str]]]
 
 #: What people say around the name of a topic.
 ABOUT = (
@@ -93,7 +96,8 @@ class Exchange:
     """A question in many wordings and its answer.
 
     `parts` are spoken in order; an answer that was cut resumes with the part it was cut in. `inner` are
-    questions that a listener may throw in, `more` are wordings for training only.
+    questions that a listener may throw in, `more` are wordings for training only, and so are `leaning`, which make sense
+    only while their topic is explained ("Do they sleep?").
     """
 
     id: str
@@ -102,6 +106,7 @@ class Exchange:
     parts: tuple[str, ...]
     inner: tuple[Exchange, ...] = ()
     more: tuple[str, ...] = ()
+    leaning: tuple[str, ...] = ()
 
     @property
     def answer(self) -> str:
@@ -116,7 +121,8 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Everything that was written, by kind."""
+    """Everything that was written, by kind. `more`: further lines of what people say by the name of their list, for
+    training only."""
 
     facts: tuple[Exchange, ...]
     talk: tuple[Exchange, ...]
@@ -130,6 +136,7 @@ class Corpus:
     memory: dict[str, Any]
     manners: dict[str, list[str]]
     heard: dict[str, Any]
+    more: dict[str, list[str]]
 
     @property
     def long(self) -> tuple[Exchange, ...]:
@@ -157,37 +164,47 @@ def _spread(items: list[str], shift: int) -> list[str]:
     return items[shift:] + items[:shift]
 
 
-def _topic(index: int, row: dict[str, Any]) -> Exchange:
+def _topic(index: int, row: dict[str, Any], further: Wordings) -> Exchange:
     about = _spread([t.format(name=row["name"]) for t in ABOUT], 5 * index)
     # own wordings and shared ones alternate, so that the held-out quarter has both
     own = list(row["ask"])
     per = len(about) // len(own)
     wordings = [w for i, ask in enumerate(own) for w in (*about[i * per : (i + 1) * per], ask)]
     inner = tuple(
-        Exchange(f"{row['id']}-{i}", "inner", tuple(q["ask"]), (q["answer"],)) for i, q in enumerate(row["questions"])
+        _plain("inner", {"id": f"{row['id']}-{i}", **question}, further) for i, question in enumerate(row["questions"])
     )
     more = tuple(w for template in MORE_ABOUT if (w := template.format(name=row["name"])) not in wordings)
-    return Exchange(row["id"], "topic", tuple(wordings), tuple(row["sentences"]), inner, more)
+    return Exchange(row["id"], "topic", tuple(wordings), tuple(row["sentences"]), inner, (*more, *_asked(row, further)))
 
 
-def _list(row: dict[str, Any]) -> Exchange:
+def _list(row: dict[str, Any], further: Wordings) -> Exchange:
     *head, last = row["items"]
     parts = [f"{row['intro']} {head[0]},", *(f"{item}," for item in head[1:]), f"and {last}."]
-    return Exchange(row["id"], "list", tuple(row["ask"]), tuple(parts), more=_more(MORE_LIST, row))
+    return Exchange(row["id"], "list", tuple(row["ask"]), tuple(parts), more=_more(MORE_LIST, row, further))
 
 
-def _howto(row: dict[str, Any]) -> Exchange:
-    return Exchange(row["id"], "howto", tuple(row["ask"]), tuple(row["sentences"]), more=_more(MORE_HOWTO, row))
+def _howto(row: dict[str, Any], further: Wordings) -> Exchange:
+    return Exchange(
+        row["id"], "howto", tuple(row["ask"]), tuple(row["sentences"]), more=_more(MORE_HOWTO, row, further)
+    )
 
 
-def _more(templates: Sequence[str], row: dict[str, Any]) -> tuple[str, ...]:
+def _more(templates: Sequence[str], row: dict[str, Any], further: Wordings) -> tuple[str, ...]:
     """Wordings from templates for training, but for those that the entry has itself: they may be held out."""
-    own = {normal(w) for w in row["ask"]}
-    return tuple(w for t in templates if normal(w := t.format(name=row["name"])) not in own)
+    own = {normal(w) for w in (*row["ask"], *_asked(row, further))}
+    made = (w for t in templates if normal(w := t.format(name=row["name"])) not in own)
+    return (*made, *_asked(row, further))
 
 
-def _plain(kind: str, row: dict[str, Any]) -> Exchange:
-    return Exchange(row["id"], kind, tuple(row["ask"]), (row["answer"],))
+def _asked(row: dict[str, Any], further: Wordings) -> Sequence[str]:
+    return further.get(row["id"], {}).get("ask", ())
+
+
+def _plain(kind: str, row: dict[str, Any], further: Wordings) -> Exchange:
+    leaning = further.get(row["id"], {}).get("leaning", ())
+    return Exchange(
+        row["id"], kind, tuple(row["ask"]), (row["answer"],), more=tuple(_asked(row, further)), leaning=tuple(leaning)
+    )
 
 
 @cache
@@ -195,13 +212,14 @@ def load(folder: Path = FOLDER) -> Corpus:
     """Read the whole corpus; raises BadInput with file and line for text that does not parse."""
     topics = [row for path in sorted(folder.glob("topics_*.jsonl")) for row in _lines(path)]
     facts = [row for path in sorted(folder.glob("facts*.jsonl")) for row in _lines(path)]
-    whole = ("phrases", "unknown", "stories", "words", "memory", "manners", "heard")
+    further = {row["id"]: row for row in _lines(folder / "wordings.jsonl")}
+    whole = ("phrases", "unknown", "stories", "words", "memory", "manners", "heard", "more")
     rest = {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in whole}
     return Corpus(
-        facts=tuple(_plain("fact", row) for row in facts),
-        talk=tuple(_plain("talk", row) for row in _lines(folder / "smalltalk.jsonl")),
-        topics=tuple(_topic(i, row) for i, row in enumerate(topics)),
-        howtos=tuple(_howto(row) for row in _lines(folder / "howtos.jsonl")),
-        lists=tuple(_list(row) for row in _lines(folder / "lists.jsonl")),
+        facts=tuple(_plain("fact", row, further) for row in facts),
+        talk=tuple(_plain("talk", row, further) for row in _lines(folder / "smalltalk.jsonl")),
+        topics=tuple(_topic(i, row, further) for i, row in enumerate(topics)),
+        howtos=tuple(_howto(row, further) for row in _lines(folder / "howtos.jsonl")),
+        lists=tuple(_list(row, further) for row in _lines(folder / "lists.jsonl")),
         **rest,
     )

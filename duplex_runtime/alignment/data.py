@@ -130,6 +130,7 @@ class _Packed:
     vocabulary: Vocabulary
     length: int
     seed: int
+    heard: float
     held_out: bool
     rank: int
     world: int
@@ -153,7 +154,7 @@ class _Packed:
     def _take(self, where: str, row: Any) -> None:
         ids, weights = [self.layout.bos], [0.0]
         for pair in row_pairs(where, row, self.vocabulary.encode):
-            more_ids, more_weights = pair_ids(self.layout, self.vocabulary, pair)
+            more_ids, more_weights = pair_ids(self.layout, self.vocabulary, pair, self.heard)
             ids += more_ids
             weights += more_weights
         self.ids += ids
@@ -198,12 +199,13 @@ class FileBatches:
         *,
         turns: Path | None = None,
         turns_share: float = 0.0,
+        heard: float = 0.0,
         held_out: bool = False,
         rank: int = 0,
         world: int = 1,
     ) -> None:
         def packed(path: Path) -> _Packed:
-            return _Packed(talks_of(path), layout, vocabulary, length, seed, held_out, rank, world)
+            return _Packed(talks_of(path), layout, vocabulary, length, seed, heard, held_out, rank, world)
 
         self._sources = [packed(data), *([packed(turns)] if turns and turns_share else [])]
         self._share = turns_share if len(self._sources) > 1 else 0.0

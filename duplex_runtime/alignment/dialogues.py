@@ -91,20 +91,26 @@ class Source:
             "nudge_ask",
         )
         self._phrases = {**corpus.phrases, **corpus.manners}
-        self.complete |= {normal(phrase) for kind in steering for phrase in self._phrases[kind]}
+        self.complete |= {
+            normal(phrase) for kind in steering for phrase in (*self._phrases[kind], *corpus.more.get(kind, ()))
+        }
+        self._said: dict[str, Sequence[str]] = {}
         #: What people tell about themselves, but for their name.
         self.personal = tuple(fact["id"] for fact in corpus.memory["facts"])
 
     # — around the questions —
 
-    def said(self, wordings: Sequence[str]) -> Sequence[str]:
-        """Those of the person's wordings that belong to this side of the hold-out."""
-        return split(wordings, self.held_out)
+    def said(self, wordings: Sequence[str], name: str) -> Sequence[str]:
+        """Those of the person's wordings that belong to this side of the hold-out; `name` is that of the list."""
+        if name not in self._said:
+            further = () if self.held_out else self.corpus.more.get(name, ())
+            self._said[name] = (*split(wordings, self.held_out), *further)
+        return self._said[name]
 
     def phrases(self, kind: str) -> Sequence[str]:
         """Phrases of a kind; of the person's own those of this side of the hold-out."""
         everything = self._phrases[kind]
-        return everything if kind in MODEL_PHRASES else self.said(everything)
+        return everything if kind in MODEL_PHRASES else self.said(everything, kind)
 
     def typed(self, text: str, rng: Random, bare_share: float = 0.4) -> str:
         """`text` as somebody might type it or a speech recogniser hear it."""
@@ -128,7 +134,7 @@ class Source:
             lines["values"] = memory["names"]
         else:
             lines = dict(next(fact for fact in memory["facts"] if fact["id"] == about))
-        return lines | {key: self.said(lines[key]) for key in ("tell", "ask", "values")}
+        return lines | {key: self.said(lines[key], f"{key}_{about}") for key in ("tell", "ask", "values")}
 
     # — questions —
 
@@ -171,7 +177,10 @@ class Source:
     def inserted(self, rng: Random, exchange: Exchange) -> tuple[str, Exchange]:
         """A question thrown into an answer: mostly about what is being explained."""
         if exchange.inner and rng.random() < 0.75:
-            return self._pick(rng, exchange.inner)
+            question, inner = self._pick(rng, exchange.inner)
+            if inner.leaning and not self.held_out and rng.random() < 0.4:
+                question = rng.choice(inner.leaning)
+            return question, inner
         return self.fact(rng)
 
     def talk(self, rng: Random) -> tuple[str, Exchange]:
@@ -199,7 +208,7 @@ class Source:
             result = a + b if op == "plus" else a - b
         # digits in the question, words in the answer: one way to say a number
         say = str if rng.random() < 0.4 else words
-        template = rng.choice(self.said(_SUM))
+        template = rng.choice(self.said(_SUM, "sum"))
         sign = {"plus": "+", "minus": "-", "times": "*"}[op] if say is str and rng.random() < 0.3 else op
         question = template.format(a=say(a), op=sign, b=say(b))
         answer = f"{words(a).capitalize()} {op} {words(b)} is {words(result)}."
@@ -210,11 +219,11 @@ class Source:
         w = self.corpus.words
         if rng.random() < 0.5:
             word, opposite = rng.choice(w["opposites"])
-            asks, answer = w["opposite_asks"], w["opposite_answer"].format(word=word, opposite=opposite)
+            asks, answer = "opposite_asks", w["opposite_answer"].format(word=word, opposite=opposite)
         else:
             word = rng.choice(w["spelling"])
-            asks, answer = w["spelling_asks"], w["spelling_answer"].format(word=word, letters=", ".join(word))
-        question = rng.choice(self.said(asks)).format(word=word)
+            asks, answer = "spelling_asks", w["spelling_answer"].format(word=word, letters=", ".join(word))
+        question = rng.choice(self.said(w[asks], asks)).format(word=word)
         return question, Exchange(f"word-{word}", "word", (question,), (answer,))
 
     def count(self, rng: Random) -> tuple[str, Exchange]:
@@ -223,12 +232,15 @@ class Source:
         say = str if rng.random() < 0.4 else words
         if shape == 3:
             b = min(b, 20)
-            numbers, question = range(b, 0, -1), rng.choice(self.said(_COUNT_BACK)).format(b=say(b))
+            numbers, question = range(b, 0, -1), rng.choice(self.said(_COUNT_BACK, "count_back")).format(b=say(b))
         elif shape == 2 and b > 5:
             a = rng.randint(2, b - 3)
-            numbers, question = range(a, b + 1), rng.choice(self.said(_COUNT_FROM)).format(a=say(a), b=say(b))
+            numbers, question = (
+                range(a, b + 1),
+                rng.choice(self.said(_COUNT_FROM, "count_from")).format(a=say(a), b=say(b)),
+            )
         else:
-            numbers, question = range(1, b + 1), rng.choice(self.said(_COUNT)).format(b=say(b))
+            numbers, question = range(1, b + 1), rng.choice(self.said(_COUNT, "count")).format(b=say(b))
         spoken = [words(n) for n in numbers]
         parts = [*(f"{w}," for w in spoken[:-1]), f"{spoken[-1]}."]
         return question, Exchange(f"count-{question}", "count", (question,), (parts[0].capitalize(), *parts[1:]))
@@ -237,7 +249,7 @@ class Source:
         s = self.corpus.stories
         character, place = rng.choice(s["characters"]), rng.choice(s["places"])
         slots = {"long": character["long"], "short": character["short"], "place": place}
-        question = rng.choice(self.said(s["ask"]))
+        question = rng.choice(self.said(s["ask"], "story_ask"))
         parts = [
             rng.choice(s[k]).format(**slots) for k in ("openings", "wishes", "problems", "helpers", "turns", "endings")
         ]
@@ -245,12 +257,12 @@ class Source:
 
     def _fill(self, template: str, rng: Random) -> str:
         slots = self.corpus.unknown["slots"]
-        return re.sub(r"\{(\w+)\}", lambda m: rng.choice(self.said(slots[m[1]])), template)
+        return re.sub(r"\{(\w+)\}", lambda m: rng.choice(self.said(slots[m[1]], m[1])), template)
 
     def unknown_question(self, rng: Random) -> str:
         """A question about something that is nowhere in the corpus, often one that nobody wrote."""
         u = self.corpus.unknown
-        templates = self.said(u["templates"])
+        templates = self.said(u["templates"], "templates")
         shape = rng.random()
         while True:
             if shape < 0.5:
@@ -287,7 +299,10 @@ class Source:
         if kind < 0.72:
             question, answers = self.unknown_question(rng), u["answers"]
         elif kind < 0.82:
-            question, answers = rng.choice(self.said(u["gibberish"])), u["gibberish_answers"]
+            question, answers = rng.choice(self.said(u["gibberish"], "gibberish")), u["gibberish_answers"]
         else:
-            question, answers = self._fill(rng.choice(self.said(u["statements"])), rng), u["statement_answers"]
+            question, answers = (
+                self._fill(rng.choice(self.said(u["statements"], "statements")), rng),
+                u["statement_answers"],
+            )
         return question, Exchange("unknown", "unknown", (question,), (rng.choice(answers),))

@@ -1,12 +1,14 @@
-"""A model from nothing: random weights in MiniCPM's architecture, at any size."""
+"""A model from nothing: random weights in MiniCPM's architecture, at any size; or from those of one like it."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 from transformers import GraniteConfig, GraniteForCausalLM
 
 from duplex_runtime.alignment.presets import Shape
+from duplex_runtime.errors import BadInput
 from duplex_runtime.layout import EMBEDDED
 
 
@@ -34,3 +36,23 @@ def make_model(shape: Shape, vocabulary_size: int) -> GraniteForCausalLM:
         use_cache=False,
     )
     return GraniteForCausalLM(config)
+
+
+def take_weights(model: GraniteForCausalLM, folder: Path) -> None:
+    """Begin with the weights of a model of the same shape, e.g. an earlier edition of it; raises BadInput."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    file = folder / "model.safetensors"
+    try:
+        weights = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise BadInput(
+            f"--start: expected a folder with model.safetensors, {file} could not be read ({error})"
+        ) from None
+    own = dict(model.named_parameters())
+    shapes = {n: tuple(p.shape) for n, p in own.items()}
+    if (got := {n: tuple(w.shape) for n, w in weights.items()}) != shapes:
+        other = sorted(n for n in shapes.keys() | got.keys() if shapes.get(n) != got.get(n))
+        raise BadInput(f"--start: {file} is of another shape than the preset's model: {', '.join(other[:3])} …")
+    model.load_state_dict(weights, strict=False)  # the tied head is not stored

@@ -134,3 +134,14 @@ def as_typed(text: str, rng: Random, bare_share: float = 0.4) -> str:
 def normal(text: str) -> str:
     """Lower case, no punctuation: for comparing sentences."""
     return re.sub(r"[^a-z0-9 ]", "", " ".join(text.lower().split()))
+
+
+def made_up(rng: Random) -> str:
+    """A name that nobody has: two or three syllables."""
+    onset, rhyme = (
+        "b d f g h j k l m n p r s t v w z br ch cl dr fl gr kr pl sh sl st th tr",
+        "a e i o u ai ea ee ia oo",
+    )
+    ends = ("", "", "", "n", "r", "l", "s", "m", "k", "t", "x", "nd", "tte", "ck")
+    syllables = (rng.choice(onset.split()) + rng.choice(rhyme.split()) for _ in range(rng.choice((2, 2, 2, 3))))
+    return ("".join(syllables) + rng.choice(ends)).capitalize()

@@ -36,7 +36,7 @@ class Lora:
 
 @dataclass(frozen=True)
 class Stage:
-    """One checkpoint: tokens at the full rate, tokens while it decays, share of turn-based rows."""
+    """Tokens at the full rate, tokens while it decays, share of turn-based rows."""
 
     stable_tokens: int
     decay_tokens: int
@@ -49,7 +49,8 @@ class Preset:
 
     length: tokens a row. batch: rows of one pass on one device; accumulate: passes a step. optimizer: `muon` (for
     the matrices, AdamW for the rest) or `adamw`. precision: `bf16` or `no`. checkpointing: compute activations again
-    to save memory. turns: the stage before `duplex`; without it duplex begins with the given model.
+    to save memory. heard_weight: of the person's words in the loss. A model from nothing has a `backbone`, which learns
+    turns and slices together, and from it `turns` and `duplex`; any other begins `duplex` as it is.
     """
 
     seed: int
@@ -59,12 +60,14 @@ class Preset:
     weight_decay: float
     warmup_steps: int
     duplex: Stage
+    backbone: Stage | None = None
     turns: Stage | None = None
     model: Shape | None = None
     lora: Lora | None = None
     accumulate: int = 1
     optimizer: str = "muon"
     precision: str = "bf16"
+    heard_weight: float = 0.0
     compile: bool = False
     checkpointing: bool = False
 
@@ -93,7 +96,7 @@ class Preset:
             values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise BadInput(f"{path}: not TOML ({error})") from None
-        parts: dict[str, type] = {"model": Shape, "lora": Lora, "turns": Stage, "duplex": Stage}
+        parts: dict[str, type] = {"model": Shape, "lora": Lora, "backbone": Stage, "turns": Stage, "duplex": Stage}
         for key, kind in parts.items():
             if key not in values:
                 continue
@@ -101,9 +104,10 @@ class Preset:
                 raise BadInput(f"{path}: expected a table [{key}], got {values[key]!r}")
             values[key] = _fill(kind, values[key], f"{path} [{key}]")
         preset: Preset = _fill(Preset, values, str(path))
-        if (preset.turns is None) != (preset.model is None):
+        if len({part is None for part in (preset.model, preset.backbone, preset.turns)}) > 1:
             raise BadInput(
-                f"{path}: expected [model] and [turns] together: a model made from nothing learns to talk first"
+                f"{path}: expected [model], [backbone] and [turns] together: a model made from nothing learns to talk "
+                "first"
             )
         return preset
 

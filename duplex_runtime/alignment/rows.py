@@ -1,7 +1,8 @@
 """Streams of slices → training rows: token ids and the weight of each in the loss.
 
-Only what the model says is learned. `</s>` is learned where an answer ends, not where a slice was full: there
-the conversation closes the slice itself.
+What the model says is learned. `</s>` is learned where an answer ends, not where a slice was full: there the
+conversation closes the slice itself. The person's words may be learned a little as well (`heard`): with few and short
+answers that teaches which words mean the same (arXiv 2405.14394).
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ from duplex_runtime.alignment.streams import NOTES, duplex_talk, extend, turn_ta
 from duplex_runtime.layout import Layout, Vocabulary
 
 
-def pair_ids(layout: Layout, vocabulary: Vocabulary, pair: Pair) -> tuple[list[int], list[float]]:
-    """Ids and loss weights of one slice."""
+def pair_ids(layout: Layout, vocabulary: Vocabulary, pair: Pair, heard: float = 0.0) -> tuple[list[int], list[float]]:
+    """Ids and loss weights of one slice; `heard` is the weight of the person's words."""
     user = layout.user(vocabulary, pair.user)
+    around = len(layout.user_marker), len(layout.model_marker)
+    words = heard if pair.user else 0.0
+    before = [0.0] * around[0] + [words] * (len(user) - sum(around)) + [0.0] * around[1]
     model = layout.close(pair.model)
     inside = 0.0 if pair.weight == CUT else 1.0
     weights = [pair.weight, *([inside] * (len(model) - 2)), inside if pair.final else 0.0]
-    return user + model, [0.0] * len(user) + weights
+    return user + model, before + weights
 
 
 class RowMaker:
@@ -40,9 +44,10 @@ class RowMaker:
         length: int,
         seed: int,
         turns_share: float,
+        heard: float = 0.0,
     ) -> None:
         self.source, self.layout, self.vocabulary = source, layout, vocabulary
-        self.length, self.seed, self.turns_share = length, seed, turns_share
+        self.length, self.seed, self.turns_share, self.heard = length, seed, turns_share, heard
         self._cache: dict[str, Sequence[int]] = {}
         self._starts: dict[int, bool] = {}
 
@@ -72,14 +77,14 @@ class RowMaker:
         while length - dropped < self.length:
             extend(talk)
             for pair in talk.pairs[len(laid) :]:
-                laid.append(pair_ids(self.layout, self.vocabulary, pair))
+                laid.append(pair_ids(self.layout, self.vocabulary, pair, self.heard))
                 length += len(laid[-1][0])
             while dropped < skip and first < len(laid):
                 dropped += len(laid[first][0])
                 first += 1
         # what it keeps in mind stands before the rest
         notes = [note.pair for note in talk.notes if note.at < first][-NOTES:]
-        laid = [pair_ids(self.layout, self.vocabulary, note) for note in notes] + laid[first:]
+        laid = [pair_ids(self.layout, self.vocabulary, note, self.heard) for note in notes] + laid[first:]
         ids = [self.layout.bos, *(i for pair, _ in laid for i in pair)]
         weights = [0.0, *(w for _, pair in laid for w in pair)]
         return (

@@ -12,7 +12,7 @@ from random import Random
 from duplex_runtime.alignment import kinds
 from duplex_runtime.alignment.builder import QUIET, Builder, Pair
 from duplex_runtime.alignment.dialogues import Source
-from duplex_runtime.alignment.noise import bare
+from duplex_runtime.alignment.noise import bare, made_up
 
 #: So many things are kept in mind (`duplex.Memory`): what was told before that is not asked for.
 NOTES = 6
@@ -29,13 +29,25 @@ def memory(b: Builder) -> None:
         b.say(b.typed(b.rng.choice(lines["ask"])))
         return b.speak(b.encode(b.rng.choice(lines["unknown"])))
     if before is None or about not in kinds_told or b.rng.random() < 0.15:
-        b.told[about] = before = b.rng.choice(lines["values"])
+        b.told[about] = before = _value(b, lines["values"])
         b.say(b.typed(b.rng.choice(lines["tell"]).format(value=before)))
         b.note(about, b.rng.choice(lines["ok"]).format(value=before))
         for _ in range(b.rng.choice((0, 0, 1, 2))):
             (_turn if b.whole else kinds.uninterrupted)(b)
     b.say(b.typed(b.rng.choice(lines["ask"])))
     return b.speak(b.encode(b.rng.choice(lines["answer"]).format(value=before)))
+
+
+def _value(b: Builder, values: Sequence[str]) -> str:
+    """What is told: one of `values`, or a word that nobody expects. Names cannot all be known: it has to listen."""
+    assert isinstance(b.source, Source)
+    if b.source.held_out or b.rng.random() < 0.5:
+        return b.rng.choice(values)
+    if values[0][0].isupper() or b.rng.random() < 0.3:
+        name = made_up(b.rng)
+        return name if values[0][0].isupper() else name.lower()
+    things = b.source.said(b.source.corpus.unknown["slots"]["thing"], "thing")
+    return b.rng.choice(things).removeprefix("the ").removeprefix("a ").removeprefix("an ")
 
 
 def steered_story(b: Builder) -> None:
@@ -53,11 +65,11 @@ def steered_story(b: Builder) -> None:
             slots |= rng.choice([c for c in stories["characters"] if c["short"] != hero])
         if how == "mood":
             mood = rng.choice(sorted(stories["moods"]))
-            wish, then = b.source.said(stories["steer_mood"][mood]), stories["moods"][mood]
+            wish, then = b.source.said(stories["steer_mood"][mood], f"steer_{mood}"), stories["moods"][mood]
             slots |= {"short": hero, "long": hero}
             rest = rest[1:-1][:1]
         else:
-            wish = b.source.said(stories[f"steer_{how}"])
+            wish = b.source.said(stories[f"steer_{how}"], f"steer_{how}")
             then = stories["quick_ends" if how == "end" else f"enter_{how}"]
             rest = [] if how == "end" else rest[-3:]
         b.say(b.breaks_in(b.typed(rng.choice(wish).format(**slots), 0.3)), over=True)

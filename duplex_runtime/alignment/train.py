@@ -4,8 +4,8 @@
     duplex train --preset lora --model OWNER/NAME --data rows --out aligned  any chat model, on rows of `duplex data`
     accelerate launch -m webapp.cli train …                                  the same on several devices
 
-Warm-up, a stable rate, a linear decay (WSD, as in arXiv 2404.06395). A model from nothing first learns `turns` (a
-chat model that waits for its turn), then from its state before the decay `duplex` (time slices). A run that was
+Warm-up, a stable rate, a linear decay (WSD, as in arXiv 2404.06395). A model from nothing first learns turns and time
+slices together; from this backbone decay `turns` (a chat model that waits for its turn) and `duplex`. A run that was
 stopped goes on where its last save was. OUT/log.jsonl has the figures.
 """
 
@@ -30,7 +30,7 @@ from duplex_runtime.alignment.corpus import load
 from duplex_runtime.alignment.data import Batches, CorpusBatches, FileBatches
 from duplex_runtime.alignment.dialogues import Source
 from duplex_runtime.alignment.export import export_aligned, export_embedded
-from duplex_runtime.alignment.fresh import make_model
+from duplex_runtime.alignment.fresh import make_model, take_weights
 from duplex_runtime.alignment.presets import Preset, Stage
 from duplex_runtime.alignment.rows import RowMaker
 from duplex_runtime.errors import BadInput
@@ -233,38 +233,45 @@ class Run:
                 file.write(json.dumps(line) + "\n")
 
 
-def train_embedded(preset: Preset, out: Path, tokenizer: Path, *, compile_model: bool = True) -> None:
-    """Train the package's own kind of model into `out`/turns and `out`/duplex."""
-    if preset.model is None or preset.turns is None:
-        raise BadInput("expected a preset with [model] and [turns], or --model and --data for a model to align")
+def train_embedded(
+    preset: Preset, out: Path, tokenizer: Path, *, start: Path | None = None, compile_model: bool = True
+) -> None:
+    """Train the package's own kind of model into `out`/turns and `out`/duplex.
+
+    start: a folder with a model of the same shape, from whose weights it begins.
+    """
+    if preset.model is None or preset.backbone is None or preset.turns is None:
+        raise BadInput("expected a preset with [model] and [backbone], or --model and --data for a model to align")
     torch.manual_seed(preset.seed)
     vocabulary = TokenizerFile(tokenizer)
     accelerator = Accelerator()
     out.mkdir(parents=True, exist_ok=True)
     model = make_model(preset.model, len(vocabulary))
+    if start:
+        take_weights(model, start)
     run = Run(preset, accelerator, model, EMBEDDED, out, compile_model and preset.compile)
     if accelerator.is_main_process and tokenizer.resolve() != (out / "tokenizer.json").resolve():
         shutil.copyfile(tokenizer, out / "tokenizer.json")
     corpus, rank, world = load(), accelerator.process_index, accelerator.num_processes
     stages: tuple[tuple[str, Stage, str | None], ...] = (
-        ("turns", preset.turns, None), ("duplex", preset.duplex, "turns")
+        ("backbone", preset.backbone, None), ("turns", preset.turns, "backbone"), ("duplex", preset.duplex, "backbone")
     )  # fmt: skip
-    for name, stage, parent in stages:
-        if (out / name / "about.json").exists():
+    for number, (name, stage, parent) in enumerate(stages):
+        if (out / name / "about.json").exists() or (parent is None and (out / f"{name}-stable.pt").exists()):
             continue
-        seed = preset.seed * 1000 + (0 if parent is None else 1)
         rows, held = (
-            RowMaker(Source(corpus, held_out=h), EMBEDDED, vocabulary, preset.length, s, stage.turns_share)
-            for h, s in ((False, seed), (True, 99))
+            RowMaker(Source(corpus, held_out=h), EMBEDDED, vocabulary, preset.length, s, stage.turns_share, w)
+            for h, s, w in ((False, preset.seed * 1000 + number, preset.heard_weight), (True, 99, 0.0))
         )
         batches = CorpusBatches(rows, rank, world)
         figures = run.stage(name, stage, batches, CorpusBatches(held, rank, world), parent)
-        if accelerator.is_main_process:
+        if accelerator.is_main_process and parent:
             about = {
                 "name": f"embedded-{name}",
                 "parameters": sum(p.numel() for p in model.parameters()),
-                "tokens": figures.get("tokens", 0),
+                "tokens": preset.backbone.stable_tokens + preset.backbone.decay_tokens + figures.get("tokens", 0),
                 "preset": asdict(preset),
+                "start": start and start.as_posix(),
                 "held_out": figures or None,
             }
             export_embedded(model, out / name, about)
@@ -296,6 +303,7 @@ def align(preset: Preset, name: str, data: Path, out: Path, turns: Path | None =
     talks, held = (
         FileBatches(data, loaded.layout, loaded.vocabulary, preset.length, preset.seed, turns=turns,
                     turns_share=0.0 if h else preset.duplex.turns_share, held_out=h,
+                    heard=0.0 if h else preset.heard_weight,
                     rank=accelerator.process_index, world=accelerator.num_processes)
         for h in (False, True)
     )  # fmt: skip
