@@ -1,7 +1,7 @@
 """The baseline: a conversation with a model that waits for its turn. Same methods as `DuplexConversation`.
 
-Strictly half-duplex: it answers when the person presses Enter (or pauses for a set time), hears nothing while it
-answers, and stops only when it has finished.
+It answers when the person presses Enter, or is silent for a set time. Strict: it hears nothing while it answers, and
+stops only when it has finished. With barge-in it stops at once when the person types or makes a sound, whatever it is.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from duplex_runtime.duplex import MAX_TYPED, Memory
 from duplex_runtime.engine.requests import Output, SliceRequest
 from duplex_runtime.errors import BadInput
 from duplex_runtime.events import (
+    Cut,
     Deaf,
     Delta,
     Edit,
     Enter,
     Event,
+    Heard,
     Input,
     Pace,
     Paced,
@@ -22,17 +24,25 @@ from duplex_runtime.events import (
     ResponseCreated,
     ResponseDone,
     Slice,
+    SpeechEnd,
+    SpeechStart,
     UserText,
+    Voiced,
+    Yield,
 )
 from duplex_runtime.layout import Layout, Spoken, Vocabulary
+from duplex_runtime.saying import Saying, follow_playback
 from duplex_runtime.slices import Slicing, clean
 
 #: Most tokens of an answer.
 MAX_ANSWER = 200
+#: Seconds of silence that end a turn that was spoken aloud: nobody presses Enter then.
+SPOKEN_TURN_SECONDS = 0.8
 
 
 class TurnConversation:
     """See the module. `pause_seconds`: None to wait for Enter; else so much silence also ends a turn.
+    `barge_in`: it stops when the person begins.
 
     The answer is shown at the pace of `slicing`, in chunks as long as the other system's slices.
     """
@@ -47,9 +57,11 @@ class TurnConversation:
         memory: Memory | None = None,
         *,
         pause_seconds: float | None = None,
+        barge_in: bool = False,
     ) -> None:
         self.layout, self.vocabulary = layout, vocabulary
         self.slicing, self.memory, self.pause_seconds = slicing or Slicing(), memory or Memory(), pause_seconds
+        self.barge_in = barge_in
         self._unhurried = self.slicing
         self.stream: list[int] = [layout.bos]
         self._turns: list[int] = []  # where each turn starts in the stream
@@ -59,10 +71,15 @@ class TurnConversation:
         self._opened_at = 0.0
         self._last_key_at = 0.0
         self._enter = False
+        self._talking = False  # the person is speaking aloud
+        self._aloud = False  # what is to be answered was spoken
+        self._editable = 0  # characters typed that may still be taken back
+        self._voiced = False  # answers are spoken aloud
+        self._saying = Saying("", 0)
+        self._broken_off_at: float | None = None  # the person broke in while the engine was at work
         self._answering = False  # from Enter to the last token shown
         self._in_engine = False
         self._spoken = Spoken(vocabulary)
-        self._shown = 0  # tokens of the answer
         self._free_at = 0.0
         self._asked = ""
         self._index = 0
@@ -75,34 +92,85 @@ class TurnConversation:
             self.slicing = self._unhurried.paced(event.level)
             self._events.append(Paced(self.system, at, event.level))
             return
+        if isinstance(event, Voiced):
+            self._voiced = event.on
+            return
+        if isinstance(event, Heard):
+            if self._answering and self._voiced and event.response_id == self._saying.response_id:
+                step = self.slicing.voice_token_seconds
+                self._free_at = follow_playback([self._saying], event.characters, at, step)
+            return
+        if isinstance(event, SpeechStart):
+            self._talking = True
+        elif isinstance(event, SpeechEnd):
+            self._talking = False
         if self._answering:
-            if at < self._free_at or self._in_engine:
+            if at >= self._free_at and not self._in_engine:
+                self._finish(self._free_at)
+            elif not self._breaks_in(event, at):
                 if isinstance(event, UserText) and (text := clean(event.text)):
                     self._events.append(Deaf(self.system, at, text))
                 return
-            self._finish(self._free_at)
         match event:
-            case UserText(text):
+            case UserText(text, spoken):
                 if len(self._typed) + len(text) > MAX_TYPED:
                     raise BadInput(f"expected at most {MAX_TYPED} characters of unanswered text, got {len(text)} more")
                 if not self._typed:
                     self._opened_at = at
                 self._typed += clean(text)
+                self._aloud |= spoken
+                self._editable = 0 if spoken else self._editable + len(clean(text))
             case Edit(delete):
+                delete = min(delete, self._editable)
+                self._editable -= delete
                 self._typed = self._typed[: max(0, len(self._typed) - delete)]
             case Enter():
                 self._enter = bool(self._typed.strip())
+            case SpeechEnd(ended_at):
+                at = min(at, ended_at)
         self._last_key_at = at
+
+    def _breaks_in(self, event: Input, at: float) -> bool:
+        """Does this end the answer? Then the rest of it was never said."""
+        begins = isinstance(event, SpeechStart) or (isinstance(event, UserText) and bool(event.text.strip()))
+        if not self.barge_in or not (begins or self._broken_off_at is not None):
+            return False
+        if self._in_engine:
+            self._broken_off_at = at if self._broken_off_at is None else self._broken_off_at
+        else:
+            self._break_off(at)
+        return True
+
+    def _break_off(self, at: float) -> None:
+        """What was not seen or heard by `at` is cut."""
+        self._answering, self._broken_off_at = False, None
+        saying = self._saying
+        heard = saying.whole_words(at)
+        unheard = len(saying.tokens) - heard
+        if unheard:
+            del self.stream[len(self.stream) - 1 - unheard :]
+            self._cached = min(self._cached, len(self.stream))
+            self.stream.append(self.layout.eos)
+            self._events.append(Cut(self.system, saying.response_id, saying.slice, at, saying.cut(heard)))
+        self._free_at = at
+        self._events.append(Yield(self.system, at))
+        if saying.response_id == self._response_id:
+            self._events.append(ResponseDone(self.system, saying.response_id, "cancelled", at))
 
     @property
     def interrupted(self) -> bool:
-        """Never: it is deaf while it speaks."""
-        return False
+        """With barge-in: the person broke in while the engine makes words."""
+        return self._broken_off_at is not None
 
     @property
     def quiet(self) -> bool:
         """Only the person can go on."""
-        return not (self._answering or self._enter or (self._typed.strip() and self.pause_seconds is not None))
+        return not (self._answering or self._enter or (self._typed.strip() and self._silence is not None))
+
+    @property
+    def _silence(self) -> float | None:
+        """Seconds that end a turn."""
+        return SPOKEN_TURN_SECONDS if self.pause_seconds is None and self._aloud else self.pause_seconds
 
     def next_due(self) -> float | None:
         """When `due` will next have something to do; None until the person does something."""
@@ -112,8 +180,8 @@ class TurnConversation:
             return self._free_at
         if self._enter:
             return self._last_key_at
-        if self.pause_seconds is not None and self._typed.strip():
-            return self._last_key_at + self.pause_seconds
+        if self._silence is not None and self._typed.strip() and not self._talking:
+            return self._last_key_at + self._silence
         return None
 
     def due(self, now: float) -> SliceRequest | None:
@@ -124,7 +192,8 @@ class TurnConversation:
         if self._answering:
             self._finish(self._free_at)
             return None
-        self._asked, self._typed, self._enter = self._typed.strip(), "", False
+        self._asked, self._typed, self._enter, self._aloud = self._typed.strip(), "", False, False
+        self._editable = 0
         self._closed_at = now
         room = self.memory.limit - MAX_ANSWER
         ids = self.layout.user(self.vocabulary, self._asked, room - 2 * len(self.layout.user_marker) - 8)
@@ -134,7 +203,7 @@ class TurnConversation:
         self._noted.append(False)
         self.stream += ids
         self._answering = self._in_engine = True
-        self._shown = 0
+        self._saying = Saying("", self._index)
         start = self._cached = min(self._cached, len(self.stream) - 1)
         return SliceRequest(start, tuple(self.stream[start:]), MAX_ANSWER, gate=False)
 
@@ -155,28 +224,33 @@ class TurnConversation:
         if output.done:
             self.stream.append(self.layout.eos)
             self._in_engine = False
-            if not self._shown:
+            if not self._saying.tokens:
                 self._free_at = at
+            if self._broken_off_at is not None:
+                self._break_off(self._broken_off_at)
 
     def _say(self, token: int, at: float) -> None:
-        if not self._shown:
+        said = len(self._saying.tokens)
+        if not said:
             self._responses += 1
+            self._saying.response_id = self._response_id
             self._spoken = Spoken(self.vocabulary)
-            self._free_at = at
+            self._free_at = at + (self.slicing.voice_delay_seconds if self._voiced else 0.0)
             self._noted[-1] = token == self.layout.keep
         shown_at = max(at, self._free_at)
-        if self._shown % self.slicing.model_tokens == 0:
-            opened, user = (self._opened_at, self._asked) if not self._shown else (shown_at, "")
-            closed = self._closed_at if not self._shown else shown_at
+        if said % self.slicing.model_tokens == 0:
+            opened, user = (self._opened_at, self._asked) if not said else (shown_at, "")
+            closed = self._closed_at if not said else shown_at
             self._events.append(Slice(self.system, self._index, opened, closed, user, False, None))
             self._index += 1
-        if not self._shown:
+        if not said:
             self._events.append(ResponseCreated(self.system, self._response_id, at))
             self._events.append(Reaction(self.system, self._last_key_at, at))
-        self._shown += 1
-        self._free_at = shown_at + self.slicing.token_seconds
+        self._free_at = shown_at + (self.slicing.voice_token_seconds if self._voiced else self.slicing.token_seconds)
         self.stream.append(token)
-        if delta := self._spoken.push(token):
+        delta = self._spoken.push(token)
+        self._saying.add(token, delta, shown_at)
+        if delta:
             self._events.append(Delta(self.system, self._response_id, self._index - 1, delta, shown_at))
 
     @property
@@ -185,7 +259,7 @@ class TurnConversation:
 
     def _finish(self, at: float) -> None:
         self._answering = False
-        if self._shown:
+        if self._saying.tokens:
             self._events.append(ResponseDone(self.system, self._response_id, "completed", at))
 
     def take_events(self) -> list[Event]:

@@ -22,6 +22,7 @@ from duplex_runtime.events import (
     Edit,
     Enter,
     Event,
+    Heard,
     Input,
     Pace,
     Paced,
@@ -30,10 +31,14 @@ from duplex_runtime.events import (
     ResponseDone,
     Sealed,
     Slice,
+    SpeechEnd,
+    SpeechStart,
     UserText,
+    Voiced,
     Yield,
 )
 from duplex_runtime.layout import Layout, Spoken, Vocabulary
+from duplex_runtime.saying import Saying, follow_playback
 from duplex_runtime.slices import Slicing, clean, delimited, ends_sentence, in_slices, whole_words
 
 #: Unsealed characters that a conversation holds at most; more is refused.
@@ -76,34 +81,6 @@ class Reply:
     tokens: list[int] = field(default_factory=list)
 
 
-def _inside_word(seen: str, unseen: str) -> bool:
-    """Does the text of the next token go on with a word of the one before?"""
-    return seen[-1:].isalnum() and unseen[:1].isalnum() and (seen[-1:] + unseen[:1]).isascii()
-
-
-@dataclass
-class Speech:
-    """What the model says in the newest slice. `shown_at[i]` is when token i is (to be) seen."""
-
-    response_id: str
-    slice: int
-    tokens: list[int] = field(default_factory=list)
-    shown_at: list[float] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
-    finished: bool = False
-
-    def heard(self, at: float) -> int:
-        """How many tokens were seen by `at`."""
-        return sum(t <= at for t in self.shown_at)
-
-    def whole_words(self, at: float) -> int:
-        """How many of them are whole words: nobody goes on from half a word. (Only in scripts with spaces.)"""
-        count = self.heard(at)
-        while 0 < count < len(self.texts) and _inside_word(self.texts[count - 1], self.texts[count]):
-            count -= 1
-        return count
-
-
 class DuplexConversation:
     """See the module. `slicing` cuts time, `memory` bounds the stream.
 
@@ -136,6 +113,7 @@ class DuplexConversation:
         self._last_key_at = 0.0
         self._opened_at = 0.0
         self._unsealed = 0  # characters in slices that the model has not reacted to
+        self._editable = 0  # characters typed that may still be taken back
         self._enter = False
         self._boundary = self.slicing.period_seconds  # of a fixed slice
         self._awake = False  # is there something to decide even if nobody speaks?
@@ -143,7 +121,10 @@ class DuplexConversation:
         self._asleep = False  # in a silence that it has not been woken from
         self._notes: list[Reply] = []  # what it keeps in mind
         self._reply: Reply | None = None  # may become one of them
-        self._speech: Speech | None = None  # not None: the model has the floor
+        self._speech: Saying | None = None  # not None: the model has the floor
+        self._earlier: list[Saying] = []  # slices before it of which not everything was heard yet
+        self._talking = False  # the person is speaking aloud
+        self._voiced = False  # answers are spoken aloud
         self._spoken = Spoken(vocabulary)
         self._free_at = 0.0  # when the model may show its next token
         self._deciding: list[Unit] = []  # slices of the request in the engine
@@ -160,6 +141,9 @@ class DuplexConversation:
         """Take in what the person did; raises BadInput if it is more than a conversation holds."""
         if isinstance(event, UserText) and self._held() + len(event.text) > MAX_TYPED:
             raise BadInput(f"expected at most {MAX_TYPED} characters of unanswered text, got {len(event.text)} more")
+        if isinstance(event, Heard):
+            self._played(event, at)
+            return
         if self._in_engine:  # the stream must not change under the engine
             self._waiting.append((event, at))
             return
@@ -167,25 +151,44 @@ class DuplexConversation:
             self.slicing = self._unhurried.paced(event.level)
             self._events.append(Paced(self.system, at, event.level))
             return
+        if isinstance(event, Voiced):
+            self._voiced = event.on
+            return
         match event:
-            case UserText(text):
+            case UserText(text, spoken):
                 text = clean(text)
                 if self.slicing.adaptive and text.strip() and not self._typed.strip():
                     self._opened_at = max(at, self._opened_at)
+                if spoken:  # what was typed before it stays
+                    self._tell_sealed(0)
                 self._typed += text
+                self._editable += 0 if spoken else len(text)
             case Edit(delete):
                 self._delete(delete)
             case Enter():
                 self._enter = bool(self._typed.strip()) or self._unanswered()
+            case SpeechStart():
+                self._talking = True
+            case SpeechEnd(ended_at):
+                self._talking = False
+                at = min(at, ended_at)
         self._last_key_at = at
         self._held_back = False
         self._asleep = self.wakes
+
+    def _played(self, event: Heard, at: float) -> None:
+        # the sound is late or early: what is still to be heard moves with it
+        if self._voiced and self._speech and self._speech.response_id == event.response_id:
+            sayings = (*self._earlier, self._speech)
+            self._free_at = follow_playback(sayings, event.characters, at, self.slicing.voice_token_seconds)
 
     def _held(self) -> int:
         """Characters in no slice yet."""
         return len(self._typed) + sum(len(e.text) for e, _ in self._waiting if isinstance(e, UserText))
 
     def _delete(self, count: int) -> None:
+        count = min(count, self._editable)
+        self._editable -= count
         # what was typed and taken back was never said: rewind past slices that the model only listened to
         while count > len(self._typed) and self.units and not self.units[-1].sealed:
             unit = self.units.pop()
@@ -227,12 +230,15 @@ class DuplexConversation:
         times = []
         if self._speech:
             times.append(self._speech_end())
-        elif self._awake:
+        elif self._awake and not self._talking:
             silence = self.slicing.patient_seconds if self._held_back else self.slicing.decide_seconds
             times.append(self._last_key_at + silence)
         if self._typed.strip():
             whole = delimited(self._typed)
-            times.append(self._last_key_at + (self.slicing.pause_seconds if whole else self._word_seconds()))
+            if not self._talking:
+                times.append(self._last_key_at + (self.slicing.pause_seconds if whole else self._word_seconds()))
+            elif self._speech and whole:
+                times.append(self._last_key_at + self.slicing.voice_barge_in_seconds)
             if self._typed[: whole_words(self._typed)].strip():
                 longest = self.slicing.barge_in_seconds if self._speech else self.slicing.period_seconds
                 times.append(self._opened_at + longest)
@@ -249,7 +255,8 @@ class DuplexConversation:
         return max(self._last_key_at, self._free_at) + self.slicing.wake_seconds
 
     def _speech_end(self) -> float:
-        return max(self._free_at, self._opened_at)
+        more = self._voiced and self._speech and not self._speech.finished
+        return max(self._free_at - (self.slicing.voice_lead_seconds if more else 0.0), self._opened_at)
 
     def due(self, now: float) -> SliceRequest | None:
         """Close the slice if its time has come, and say what the engine shall do for it."""
@@ -257,7 +264,7 @@ class DuplexConversation:
         if due_at is None or now < due_at - 1e-9:
             return None
         self._finish_speech(now)
-        silence = math.inf if self._enter else now - self._last_key_at + 1e-9
+        silence = math.inf if self._enter else 0.0 if self._talking else now - self._last_key_at + 1e-9
         take = len(self._typed) if silence >= self._word_seconds() else whole_words(self._typed)
         raw, self._typed = self._typed[:take], self._typed[take:]
         entered, self._enter = self._enter, False
@@ -266,8 +273,8 @@ class DuplexConversation:
         if not raw.strip():
             raw, self._typed = "", raw + self._typed
         speech = self._speech
-        if speech and not raw and speech.heard(now) < len(speech.tokens):
-            return None  # it is still saying what it has
+        if speech and not raw and self._still_saying(speech, now):
+            return None
         if not (raw or entered or self._awake or speech):
             if self._p_idle is not None and not self.slicing.adaptive:  # same stream, same decision
                 self._emit_slice(now, "", True, self._p_idle)
@@ -292,10 +299,16 @@ class DuplexConversation:
             self._done("completed", min(now, self._speech_end()))
             self._awake = False
 
+    def _still_saying(self, speech: Saying, now: float) -> bool:
+        """It has not yet said what it has (aloud: nearly)."""
+        if self._voiced and not speech.finished:
+            return now < self._speech_end() - 1e-9
+        return speech.heard(now) < len(speech.tokens)
+
     def _done(self, status: str, at: float) -> None:
         assert self._speech
         self._events.append(ResponseDone(self.system, self._speech.response_id, status, at))
-        self._speech = None
+        self._speech, self._earlier = None, []
         if self._reply and len(self._reply.tokens) > 1:
             self._notes.append(self._reply)
         self._reply = None
@@ -381,22 +394,26 @@ class DuplexConversation:
 
     def _cut_unseen(self, now: float) -> None:
         """What the person could not see before speaking is not part of the conversation."""
-        speech = self._speech
-        if not speech or speech.heard(now) == len(speech.tokens):
+        sayings = [*self._earlier, self._speech] if self._speech else []
+        unfinished = [s for s in sayings if s.heard(now) < len(s.tokens)]
+        if not unfinished:
             return
+        speech, *later = unfinished
         heard = speech.whole_words(now)
         at = now if heard == speech.heard(now) else speech.shown_at[heard] - 1e-6  # half a word is taken back
-        unheard, unseen = "".join(speech.texts[heard:]), len(speech.tokens) - heard
+        for saying in reversed(later):  # slices in which the person was silent
+            while self.units and self.units[-1].index >= saying.slice:
+                self._rewind(self.units.pop().start)
+        behind, unseen = "".join(s.text for s in later), len(speech.tokens) - heard
         self._rewind(len(self.stream) - 1 - unseen)  # the stream ends in these tokens and </s>
         self.stream += [self.layout.eos] if heard else self.layout.close(())
-        for values in (speech.tokens, speech.shown_at, speech.texts):
-            del values[heard:]
+        unseen += sum(len(s.tokens) for s in later)
         if self._reply:
             del self._reply.tokens[len(self._reply.tokens) - unseen :]
-        speech.finished = False
         self._spoken.forget(unseen)
         self._free_at = now
-        self._events.append(Cut(self.system, speech.response_id, speech.slice, at, unheard))
+        self._speech, self._earlier = speech, []
+        self._events.append(Cut(self.system, speech.response_id, speech.slice, at, speech.cut(heard) + behind))
 
     # — what the model did —
 
@@ -430,13 +447,16 @@ class DuplexConversation:
             self._done("cancelled" if interrupted else "completed", at)
 
     def _take_floor(self, index: int, at: float) -> None:
-        if self._speech:
-            self._speech = Speech(self._speech.response_id, index)
+        if speech := self._speech:
+            self._earlier = [s for s in (*self._earlier, speech) if s.heard(at) < len(s.tokens)]
+            self._speech = Saying(speech.response_id, index, speech.begins + len(speech.text))
             if self.layout.apart:
                 self._spoken.begin_slice()
         else:
             self._responses += 1
-            self._speech = Speech(f"{self.system}-{self._responses}", index)
+            self._speech = Saying(f"{self.system}-{self._responses}", index)
+            if self._voiced:
+                self._free_at = at + self.slicing.voice_delay_seconds
             self._events.append(ResponseCreated(self.system, self._speech.response_id, at))
             if self._unsealed:
                 self._events.append(Reaction(self.system, self._last_key_at, at))
@@ -448,9 +468,14 @@ class DuplexConversation:
     def _seal(self) -> None:
         for unit in self.units:
             unit.sealed = True
-        if self._unsealed:
-            self._events.append(Sealed(self.system, self._unsealed))
         self._unsealed = 0
+        self._tell_sealed(min(self._editable, len(self._typed)))
+
+    def _tell_sealed(self, left: int) -> None:
+        """Only the last `left` characters typed may still be taken back."""
+        if self._editable > left:
+            self._events.append(Sealed(self.system, self._editable - left))
+        self._editable = left
 
     def _say(self, token: int, at: float) -> None:
         speech = self._speech
@@ -460,11 +485,9 @@ class DuplexConversation:
         if self._reply:
             self._reply.tokens.append(token)
         shown_at = max(at, self._free_at)
-        self._free_at = shown_at + self.slicing.token_seconds
+        self._free_at = shown_at + (self.slicing.voice_token_seconds if self._voiced else self.slicing.token_seconds)
         delta = self._spoken.push(token)
-        speech.tokens.append(token)
-        speech.shown_at.append(shown_at)
-        speech.texts.append(delta)
+        speech.add(token, delta, shown_at)
         self.stream.append(token)
         if delta:
             self._events.append(Delta(self.system, speech.response_id, speech.slice, delta, shown_at))

@@ -17,9 +17,11 @@ SYSTEMS = ("duplex", "turns")
 
 @dataclass(frozen=True)
 class UserText:
-    """Characters typed, behind everything before."""
+    """Characters typed, behind everything before; or words spoken, which no `Edit` takes back, nor what was typed
+    before them."""
 
     text: str
+    spoken: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,34 @@ class Pace:
     level: int
 
 
-Input = UserText | Edit | Enter | Pace
+@dataclass(frozen=True)
+class SpeechStart:
+    """The person begins to speak; their words come as `UserText` once they are certain."""
+
+
+@dataclass(frozen=True)
+class SpeechEnd:
+    """The person stopped speaking at `ended_at`, which was noticed later."""
+
+    ended_at: float
+
+
+@dataclass(frozen=True)
+class Voiced:
+    """Whether answers are spoken aloud from now on: then what counts is what was heard."""
+
+    on: bool
+
+
+@dataclass(frozen=True)
+class Heard:
+    """So many characters of an answer have been heard by now."""
+
+    response_id: str
+    characters: int
+
+
+Input = UserText | Edit | Enter | Pace | SpeechStart | SpeechEnd | Voiced | Heard
 
 # — what the conversation does —
 

@@ -15,7 +15,19 @@ from typing import IO, Any
 
 from duplex_runtime.engine.requests import Engine, Output, Sampling, SliceRequest
 from duplex_runtime.errors import BadInput
-from duplex_runtime.events import SYSTEMS, Edit, Enter, Event, Input, Pace, UserText
+from duplex_runtime.events import (
+    SYSTEMS,
+    Edit,
+    Enter,
+    Event,
+    Heard,
+    Input,
+    Pace,
+    SpeechEnd,
+    SpeechStart,
+    UserText,
+    Voiced,
+)
 from duplex_runtime.loop import Conversation
 from duplex_runtime.strain import LEVELS
 
@@ -23,30 +35,47 @@ FORMAT = 1
 
 
 def input_to_json(event: Input) -> dict[str, Any]:
-    """`{"text"}`, `{"delete"}`, `{"enter"}` or `{"pace"}`."""
+    """A dict with one key that names what was done, and what belongs to it."""
     match event:
-        case UserText(text):
-            return {"text": text}
+        case UserText(text, spoken):
+            return {"text": text, "spoken": True} if spoken else {"text": text}
         case Edit(delete):
             return {"delete": delete}
         case Enter():
             return {"enter": True}
         case Pace(level):
             return {"pace": level}
+        case SpeechStart():
+            return {"speech": True}
+        case SpeechEnd(ended_at):
+            return {"speech": False, "ended_at": ended_at}
+        case Voiced(on):
+            return {"voiced": on}
+        case Heard(response_id, characters):
+            return {"heard": characters, "response_id": response_id}
 
 
 def input_from_json(value: dict[str, Any]) -> Input:
     """The reverse; raises BadInput."""
     match value:
         case {"text": str(text)}:
-            return UserText(text)
+            return UserText(text, value.get("spoken") is True)
         case {"delete": int(delete)} if delete >= 0 and not isinstance(delete, bool):
             return Edit(delete)
         case {"enter": True}:
             return Enter()
         case {"pace": int(level)} if 0 <= level < len(LEVELS) and not isinstance(level, bool):
             return Pace(level)
-    raise BadInput(f'expected "text", "delete", "enter" or "pace", got {sorted(value)}')
+        case {"speech": True}:
+            return SpeechStart()
+        case {"speech": False, "ended_at": float() | int() as ended_at}:
+            return SpeechEnd(ended_at)
+        case {"voiced": bool(on)}:
+            return Voiced(on)
+        case {"heard": int(characters), "response_id": str(response_id)} if characters >= 0:
+            return Heard(response_id, characters)
+    known = '"text", "delete", "enter", "pace", "speech", "voiced" or "heard"'
+    raise BadInput(f"expected {known}, got {sorted(value)}")
 
 
 class Recorder:

@@ -26,6 +26,9 @@ class Slicing:
     `barge_in_word_seconds` of silence then end a word.
     `wake_seconds`: silence after which a model that was trained for it is asked once whether it wants to speak.
     `tokens_per_second`: the model's rate of speech (the paper: ten tokens in two seconds).
+    Answers that are spoken aloud: `voice_token_seconds` a token, the first `voice_delay_seconds` after it was made,
+    until the page says what was really heard; the next slice is asked for `voice_lead_seconds` before the sound ends.
+    `voice_barge_in_seconds`: a spoken word that became certain while the model speaks closes the slice after this time.
     """
 
     period_seconds: float = 2.0
@@ -37,6 +40,10 @@ class Slicing:
     barge_in_word_seconds: float = 0.5
     wake_seconds: float = 15.0
     tokens_per_second: float = 5.0
+    voice_token_seconds: float = 0.3
+    voice_delay_seconds: float = 0.35
+    voice_lead_seconds: float = 1.2
+    voice_barge_in_seconds: float = 0.05
 
     @property
     def model_tokens(self) -> int:

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes .venv fit for `make demo` (base) or `make test` (dev), and does nothing when it already is.
 #
-#   sh scripts/setup.sh base        the typed demo
+#   sh scripts/setup.sh base        the demo, typed and spoken
 #   sh scripts/setup.sh dev         the same with the test tools
 #   PYTHON=/path/to/python3.12 sh scripts/setup.sh base
 #
@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 level=${1:?expected base or dev}
 case $level in
-    base) what=. ;;
+    base) what=".[voice]" ;;
     dev) what=".[${TEST_EXTRAS:-dev}]" ;;
     *) echo "setup: expected base or dev, got '$level'" >&2; exit 2 ;;
 esac
@@ -80,5 +80,5 @@ fi
 echo "$fingerprint" > ".venv/.$level"
 if [ "$level" = dev ]; then
     # The tests' environment contains the demo's.
-    { pwd; echo .; cat pyproject.toml constraints.txt; } | cksum > .venv/.base
+    { pwd; echo ".[voice]"; cat pyproject.toml constraints.txt; } | cksum > .venv/.base
 fi

@@ -100,8 +100,8 @@ export class AnswerPanel {
   #drawStatus(state, now) {
     const speaking = isSpeaking(state, this.system, now);
     const word = this.system === "duplex"
-      ? (speaking ? "speaking, and listening" : state.typing ? "listening" : "")
-      : (speaking ? (state.deaf ? "speaking, deaf to you" : "speaking") : state.waiting ? "waiting for Enter" : "");
+      ? (speaking ? "speaking, and listening" : state.typing || state.sound.voice ? "listening" : "")
+      : (speaking ? (state.deaf ? "speaking, deaf to you" : "speaking") : state.waiting ? (state.waiting.spoken ? "waiting until you stop" : "waiting for Enter") : "");
     if (this.status.textContent !== word) this.status.textContent = word;
     this.root.classList.toggle("da-speaking", speaking);
     const median = medianReaction(state, this.system);

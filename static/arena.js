@@ -9,7 +9,9 @@ import { Rating } from "./rating.js";
 import { Connection } from "./socket.js";
 import { Timeline } from "./timeline.js";
 import { TypingBox } from "./typing.js";
-import { badge, medianReaction } from "./view.js";
+import { badge, earsOf, medianReaction } from "./view.js";
+import { VoiceControls } from "./voice-controls.js";
+import { Voice } from "./voice.js";
 
 /** @typedef {import("./wire.js").ServerEvent} ServerEvent */
 
@@ -36,6 +38,8 @@ export class Arena {
     /** A new session that begins with the next key: until then the lost one stays to be read and rated. */
     this.held = /** @type {{event: import("./wire.js").SessionCreated, local: number} | null} */ (null);
     this.running = false;
+    /** Ends what listens outside of the fragment. */
+    this.leaving = new AbortController();
     this.sliceSelect = /** @type {HTMLSelectElement} */ (this.part("slices"));
     this.panels = SYSTEMS.map((system) => new AnswerPanel(this.part(`panel-${system}`), system));
     this.ratings = SYSTEMS.map((system) => new Rating(
@@ -46,6 +50,17 @@ export class Arena {
       onEnter: () => this.#enter(),
       onSaid: (text) => this.#said(text),
     });
+    this.voice = new Voice({
+      send: (event) => this.ready && this.connection.send(event),
+      sessionTime: (local) => this.clock.at(local),
+      tell: (event) => { if (!this.held) reduce(this.state, event); },
+      note: (key, text) => this.#note(key, text),
+      onChange: () => this.#showVoice(),
+      onBegin: () => this.#begin(),
+    });
+    this.controls = new VoiceControls((name) => this.part(name), this.voice);
+    /** What is to be told about the voice; the newest is shown. */
+    this.notes = /** @type {Map<string, string>} */ (new Map());
     const url = new URL("v1/realtime", document.baseURI);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     this.connection = new Connection(url, {
@@ -80,7 +95,9 @@ export class Arena {
 
   stop() {
     this.running = false;
+    this.leaving.abort();
     this.box.stopTyping();
+    this.voice.stop();
     this.connection.close();
   }
 
@@ -94,8 +111,7 @@ export class Arena {
     this.box.reset({ keep: keepText });
     for (const panel of this.panels) panel.clear();
     for (const rating of this.ratings) rating.clear();
-    this.part("said-text").textContent = "";
-    this.part("said-label").hidden = true;
+    this.#showSaid();
     this.timeline.show(this.state);
     this.#showHeader();
   }
@@ -103,6 +119,7 @@ export class Arena {
   #newSession() {
     this.#hideBanner();
     this.lost = false;
+    this.voice.leave();
     this.#forget({ keepText: false });
     this.part("hint").textContent = "";
     this.connection.open();
@@ -126,6 +143,8 @@ export class Arena {
     if ("at" in event && CLOCK_EVENTS.has(event.type) && !ahead) this.clock.observe(event.at, localTime());
     reduce(this.state, event);
     if (event.type === "duplex.pace" && event.system === "duplex") this.#paced(event.level);
+    if (event.type === "conversation.item.input_audio_transcription.delta") this.#showSaid();
+    this.voice.receive(event);
     if (event.type === "duplex.sealed") this.box.seal(event.characters, this.state.heard);
     if (event.type === "duplex.reaction") this.#showHeader();
   }
@@ -151,6 +170,7 @@ export class Arena {
     }
     this.lost = false;
     this.#showHeader();
+    this.voice.session(event.session.audio);
     this.box.flush();
     if (this.enterDue) this.#enter();
   }
@@ -171,6 +191,7 @@ export class Arena {
 
   /** @param {{attempt: number, seconds: number, reason: string}} loss */
   #connectionLost({ attempt, seconds, reason }) {
+    this.voice.lost();
     this.ready = false;
     this.lost = true;
     this.#showHeader();
@@ -205,12 +226,23 @@ export class Arena {
   /** @param {string} text */
   #said(text) {
     reduce(this.state, { type: "client.said", text });
-    const said = this.state.said.slice(-6).join(" ");
-    this.part("said-text").textContent = said;
-    this.part("said-label").hidden = !said;
+    this.#showSaid();
     // A hint has done its work once something was said after what it hinted at.
     this.hintedFor += 1;
     if (this.hintedFor >= 2) this.part("hint").textContent = "";
+  }
+
+  #showVoice() {
+    const { audio, voice, system } = this.voice;
+    this.controls.show();
+    this.part("timeline").dataset.audible = audio && voice ? system : "";
+    this.box.box.placeholder = audio?.ears ? "Type or speak: it is heard at once …" : "Type: every key is sent at once …";
+  }
+
+  #showSaid() {
+    const said = this.state.said.slice(-6).join(" ");
+    this.part("said-text").textContent = said;
+    this.part("said-label").hidden = !said;
   }
 
   #now() {
@@ -219,6 +251,7 @@ export class Arena {
 
   #draw() {
     if (document.hidden) return;
+    this.controls.draw();
     const { state } = this;
     // A lost connection stops the clock: nothing can happen until it is back.
     const now = this.lost || this.held ? this.lastNow : this.#now();
@@ -240,6 +273,10 @@ export class Arena {
     set("mode", session ? (session.slice_seconds === "adaptive" ? "adaptive slices" : `${session.slice_seconds} s slices`) : "");
     const median = medianReaction(this.state, "duplex");
     set("median", median === null ? "" : `answers after ${median.toFixed(2)} s`);
+    const ears = earsOf(session);
+    set("ears", ears.text);
+    this.part("ears").title = ears.note;
+    this.part("timeline").classList.toggle("da-voiced", Boolean(session?.audio));
     this.part("dot").dataset.state = this.lost ? "lost" : session ? "open" : "opening";
     this.part("connection").textContent = this.lost ? "not connected" : session ? "connected" : "connecting";
   }
@@ -268,8 +305,18 @@ export class Arena {
     this.part("banner").hidden = true;
   }
 
+  /** @param {string} key what it is about @param {string} text "" takes it away */
+  #note(key, text) {
+    this.notes.delete(key);
+    if (text) this.notes.set(key, text);
+    const newest = [...this.notes.values()].at(-1) ?? "";
+    this.part("note").hidden = !newest;
+    this.part("note-text").textContent = newest;
+  }
+
   #listen() {
     this.part("banner-close").addEventListener("click", () => this.#hideBanner());
+    this.part("note-close").addEventListener("click", () => this.#note([...this.notes.keys()].at(-1) ?? "", ""));
     this.part("new").addEventListener("click", () => this.#newSession());
     this.part("enter").addEventListener("click", () => {
       this.box.enter();
@@ -296,6 +343,12 @@ export class Arena {
         this.box.type(chip.dataset.say ?? "");
       });
     }
+    // Wherever the focus is: who speaks may have left the box.
+    document.addEventListener("keydown", (event) => {
+      if (!event.altKey || event.code !== "KeyM" || event.repeat || !this.voice.audio) return;
+      event.preventDefault();
+      void this.voice.toggleMicrophone();
+    }, { signal: this.leaving.signal });
     new ResizeObserver(() => { this.timeline.dirty = true; }).observe(this.root);
   }
 }

@@ -2,15 +2,15 @@
 /**
  * What happened in the session, for drawing: the page's only state.
  *
- * Pure: `reduce(state, event)` takes the server's events and three of the page's own
- * (`client.edit`, `client.enter`, `client.said`) and changes the state in place; `view.js`
- * says what of it is to be seen at a moment. No clock is read and no DOM is touched,
+ * Pure: `reduce(state, event)` takes the server's events and the page's own
+ * (`client.edit`, `client.enter`, `client.said`, and those of `sound.js`) and changes the
+ * state in place; `view.js` says what of it is to be seen at a moment. No clock is read and no DOM is touched,
  * so a test plays an hour in a second.
  *
  * @typedef {import("./wire.js").System} System
  * @typedef {"you" | System} Lane
  * @typedef {"typing" | "heard" | "enter" | "idle" | "speech" | "stop" | "struck" | "reaction"
- *   | "waiting" | "deaf"} Kind
+ *   | "waiting" | "deaf" | "voice" | "partial" | "spoken" | "lowered" | "hush" | "heardend"} Kind
  *
  * @typedef {{at: number, text: string}} Word
  *
@@ -30,11 +30,19 @@
  * @property {boolean} [yielded]
  * @property {boolean} [resaid]  cut, and then said all the same: the model went on
  * @property {boolean} [rewound]  typed away again before the model had answered
+ * @property {import("./wire.js").SpokenWord[]} [spoken]  of its words, those that were spoken
+ * @property {number} [noticed]  when the server noticed that a voice began, seconds
+ * @property {number} [noticedEnd]  when it noticed that the voice ended
+ * @property {number} [samples]  of the answer that were played
+ * @property {number} [characters]  of the answer that were heard
+ * @property {number} [of]  characters the answer has
+ * @property {number} [after]  seconds after the model's stop
  *
  * @typedef {{type: "client.edit", at: number, delete: number, insert: string, text: string}} ClientEdit
  * @typedef {{type: "client.enter", at: number}} ClientEnter
  * @typedef {{type: "client.said", text: string}} ClientSaid
- * @typedef {import("./wire.js").ServerEvent | ClientEdit | ClientEnter | ClientSaid} Event
+ * @typedef {import("./wire.js").ServerEvent | ClientEdit | ClientEnter | ClientSaid
+ *   | import("./sound.js").ClientSound} Event
  *
  * @typedef {Word & {struck: boolean, settled?: boolean}} Part  a strike is settled once it is
  *   clear that the model did not say the words after all
@@ -49,6 +57,7 @@
  *   | {kind: "answer", key: string, answer: Answer}} Turn
  */
 import { TimeScale } from "./clock.js";
+import { Sound, reduceSound, takeSpoken, textCut, textGrew } from "./sound.js";
 import { codePoints } from "./wire.js";
 
 /** Two marks this near belong to one moment (a cut and the yield that caused it). */
@@ -84,31 +93,57 @@ export class State {
     this.waiting = /** @type {Item | null} */ (null);
     this.deaf = /** @type {Item | null} */ (null);
     this.counter = 0;
+    /** What was spoken and played. */
+    this.sound = new Sound();
   }
 
   get secondsPerToken() {
     return 1 / (this.session?.tokens_per_second ?? 5);
   }
+
+  /** @param {Omit<Item, "key">} item @returns {Item} */
+  add(item) {
+    this.counter += 1;
+    const added = { ...item, key: `${item.kind}-${this.counter}` };
+    this.items.push(added);
+    return added;
+  }
+
+  /** @param {Item | null} item */
+  remove(item) {
+    const index = item ? this.items.lastIndexOf(item) : -1;
+    if (index >= 0) this.items.splice(index, 1);
+  }
+
+  /** Whether a model's words are still coming at `at`. @param {System} system @param {number} at */
+  speaks(system, at) {
+    return isSpeaking(this, system, at);
+  }
 }
 
 /** @param {State} state @param {Event} event */
 export function reduce(state, event) {
-  state.version += 1;
+  // The microphone's levels come for as long as it is on: in silence they wake nothing.
+  if (event.type !== "client.level" || !state.scale.resting(event.at)) state.version += 1;
   switch (event.type) {
     case "session.created":
       state.session = event.session;
+      state.sound.audio = event.session.audio ?? null;
       break;
     case "client.edit":
       typed(state, event);
       break;
     case "client.enter":
       state.scale.active(event.at);
-      add(state, { lane: "you", kind: "enter", from: event.at, to: event.at });
+      state.add({ lane: "you", kind: "enter", from: event.at, to: event.at });
       if (state.waiting) state.waiting.to = event.at;
       state.waiting = null;
       break;
     case "client.said":
-      if (event.text.trim()) state.said.push(event.text.trim());
+      if (event.text.trim()) {
+        state.said.push(event.text.trim());
+        state.sound.saying = false;
+      }
       state.open_slices = [];
       break;
     case "duplex.slice":
@@ -135,28 +170,19 @@ export function reduce(state, event) {
     }
     case "duplex.reaction":
       state.reactions[event.system].push(event.to - event.from);
-      add(state, { lane: event.system, kind: "reaction", from: event.from, to: event.to });
+      state.add({ lane: event.system, kind: "reaction", from: event.from, to: event.to });
       break;
     case "duplex.deaf":
       unheard(state, event);
       break;
-    default:
+    case "duplex.sealed":
+    case "duplex.pace":
+    case "duplex.ping":
+    case "error":
       break;
+    default:
+      reduceSound(state, event);
   }
-}
-
-/** @param {State} state @param {Omit<Item, "key">} item @returns {Item} */
-function add(state, item) {
-  state.counter += 1;
-  const added = { ...item, key: `${item.kind}-${state.counter}` };
-  state.items.push(added);
-  return added;
-}
-
-/** @param {State} state @param {Item | null} item */
-function remove(state, item) {
-  const index = item ? state.items.lastIndexOf(item) : -1;
-  if (index >= 0) state.items.splice(index, 1);
 }
 
 /** @param {State} state @param {ClientEdit} event */
@@ -175,7 +201,7 @@ function typed(state, event) {
   if (text && isSpeaking(state, "turns", event.at)) {
     state.deaf = deafAt(state, "turns", event.at);
   } else if (text && !state.waiting) {
-    state.waiting = add(state, { lane: "turns", kind: "waiting", from: event.at, to: null });
+    state.waiting = state.add({ lane: "turns", kind: "waiting", from: event.at, to: null });
   } else if (!text && event.delete && state.waiting && !heardSince(state, state.waiting.from)) {
     state.waiting.to = event.at;
     state.waiting = null;
@@ -190,10 +216,10 @@ function heardSince(state, at) {
 /** The block under the person's fingers: what is typed and in no slice yet. @param {State} state @param {number} at */
 function showTyping(state, at) {
   const text = state.unsliced.trim();
-  if (text && !state.typing) state.typing = add(state, { lane: "you", kind: "typing", from: at, to: null });
+  if (text && !state.typing) state.typing = state.add({ lane: "you", kind: "typing", from: at, to: null });
   if (text && state.typing) state.typing.text = text;
   if (!text) {
-    remove(state, state.typing);
+    state.remove(state.typing);
     state.typing = null;
   }
 }
@@ -211,11 +237,15 @@ function sliced(state, event) {
     else turns.push({ kind: "you", key: `you-${system}-${index}`, at, text: user });
   }
   if (user && system === "duplex") {
-    state.heard = user;
-    const raw = takeSliced(state, user);
-    const item = add(state, { lane: "you", kind: "heard", from: opened_at, to: at, text: user, slice: index, idle, p_idle });
-    state.open_slices.push({ item, raw });
-    remove(state, state.typing);
+    const { spoken, typed: keys } = takeSpoken(state, user, at);
+    // A seal ends with these words: what was spoken never stood in the box.
+    state.heard = spoken.length ? keys.join(" ") : user;
+    const raw = spoken.length ? takeWords(state, keys.length) : takeSliced(state, user);
+    const item = state.add({ lane: "you", kind: "heard", from: opened_at, to: at, text: user, slice: index, idle, p_idle });
+    if (spoken.length) item.spoken = spoken;
+    // What was only spoken cannot be typed away.
+    if (raw) state.open_slices.push({ item, raw });
+    state.remove(state.typing);
     state.typing = null;
     showTyping(state, at);
   }
@@ -223,19 +253,25 @@ function sliced(state, event) {
     state.waiting.to = Math.min(state.waiting.to ?? at, at);
     state.waiting = null;
   }
-  if (idle) add(state, { lane: system, kind: "idle", from: at, to: at, text: user, slice: index, idle, p_idle });
+  if (idle) state.add({ lane: system, kind: "idle", from: at, to: at, text: user, slice: index, idle, p_idle });
 }
 
 /** Takes a slice's words from the text that was in no slice. @param {State} state @param {string} user */
 function takeSliced(state, user) {
   const lead = state.unsliced.length - state.unsliced.trimStart().length;
-  let end = lead + user.length;
-  if (!state.unsliced.slice(lead).startsWith(user)) {
-    // The server may have tidied the spaces: count the words instead.
-    const words = user.split(/\s+/).length;
-    const found = new RegExp(`^\\s*(?:\\S+\\s*){0,${words}}`).exec(state.unsliced);
-    end = found ? found[0].length : state.unsliced.length;
-  }
+  // The server may have tidied the spaces: count the words instead.
+  if (!state.unsliced.slice(lead).startsWith(user)) return takeWords(state, user.split(/\s+/).length);
+  return takeLetters(state, lead + user.length);
+}
+
+/** @param {State} state @param {number} count of words */
+function takeWords(state, count) {
+  const found = count ? new RegExp(`^\\s*(?:\\S+\\s*){0,${count}}`).exec(state.unsliced) : null;
+  return takeLetters(state, found ? found[0].length : 0);
+}
+
+/** @param {State} state @param {number} end in UTF-16 units */
+function takeLetters(state, end) {
   const raw = state.unsliced.slice(0, end);
   state.unsliced = state.unsliced.slice(end);
   return raw;
@@ -254,7 +290,7 @@ function beginAnswer(state, system, id, at) {
   state.answers.set(`${system}:${id}`, answer);
   state.talk[system].push({ kind: "answer", key: `${system}:${id}:${state.talk[system].length}`, answer });
   if (system === "turns") {
-    if (!state.deaf?.text) remove(state, state.deaf);
+    if (!state.deaf?.text) state.remove(state.deaf);
     state.deaf = null;
   }
   return answer;
@@ -275,10 +311,11 @@ function spoken(state, event) {
   answer.parts.push({ at, text: delta, struck: false });
   let block = state.items.findLast((i) => i.kind === "speech" && i.lane === system);
   if (!block || block.response !== response || block.slice !== slice) {
-    block = add(state, { lane: system, kind: "speech", from: at, to: null, words: [], response, slice });
+    block = state.add({ lane: system, kind: "speech", from: at, to: null, words: [], response, slice });
   }
   block.words?.push({ at, text: delta });
   block.to = at + state.secondsPerToken;
+  textGrew(state, event);
 }
 
 /**
@@ -310,6 +347,7 @@ function cut(state, event) {
   const answer = answerOf(state, system, event.response_id, at);
   const dropped = answer.parts.filter((part) => !part.struck && part.at > at);
   answer.parts = answer.parts.filter((part) => part.struck || part.at <= at);
+  textCut(state, event);
   const unheard = event.unheard || dropped.map((part) => part.text).join("");
   if (unheard) answer.parts.push({ at, text: unheard, struck: true, settled: false });
   for (const item of state.items) {
@@ -322,7 +360,7 @@ function cut(state, event) {
   stop.cut = true;
   stop.text = unheard;
   stop.slice = event.slice;
-  if (unheard) add(state, { lane: system, kind: "struck", from: at, to: at, text: unheard, slice: event.slice });
+  if (unheard) state.add({ lane: system, kind: "struck", from: at, to: at, text: unheard, slice: event.slice });
 }
 
 /** The mark where a model stopped. @param {State} state @param {System} system @param {number} at @returns {Item} */
@@ -331,7 +369,7 @@ function stopAt(state, system, at) {
   const found = state.items.findLast(
     (i) => i.kind === "stop" && i.lane === system && Math.abs(i.from - at) < SAME_MOMENT_SECONDS,
   );
-  return found ?? add(state, { lane: system, kind: "stop", from: at, to: at });
+  return found ?? state.add({ lane: system, kind: "stop", from: at, to: at });
 }
 
 /** @param {State} state @param {import("./wire.js").Deaf} event */
@@ -339,7 +377,7 @@ function unheard(state, event) {
   const item = deafAt(state, event.system, event.at);
   item.text += event.text;
   // It answers, so it was not waiting for Enter when that was typed.
-  remove(state, state.waiting);
+  state.remove(state.waiting);
   state.waiting = null;
 }
 
@@ -348,7 +386,7 @@ function deafAt(state, system, at) {
   state.scale.active(at);
   const last = state.items.findLast((i) => i.kind === "deaf" && i.lane === system);
   const near = last && at - (last.to ?? at) < DEAF_GAP_SECONDS;
-  const item = last && near ? last : add(state, { lane: system, kind: "deaf", from: at, to: at, text: "" });
+  const item = last && near ? last : state.add({ lane: system, kind: "deaf", from: at, to: at, text: "" });
   item.to = Math.max(item.to ?? at, at);
   return item;
 }

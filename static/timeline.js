@@ -2,20 +2,26 @@
 /**
  * The timeline: three lanes on which everything stands where it happened.
  *
- * Draws `model.view` as positioned elements, only those in sight; elements are kept by key
+ * Behind the marks of a lane stands the loudness of its voice, as one path for what is in
+ * sight. Draws `model.view` as positioned elements, only those in sight; elements are kept by key
  * and touched only when what they show changes. Follows the present until it is paused or
  * scrolled back. Keys: ← → go from mark to mark, Home End, space pauses, + and − zoom.
  */
 import { describe } from "./details.js";
 import { view } from "./view.js";
+import { envelope } from "./waves.js";
 
 /** @typedef {import("./model.js").State} SessionState @typedef {import("./view.js").Drawn} Drawn */
 /** @typedef {{element: HTMLElement, body: HTMLElement, signature: string, item: Drawn}} Mark */
 
 /** Pixels a second: 130 lets five tokens a second stand in full. */
 const ZOOMS = [26, 44, 72, 100, 130, 180, 260];
+/** Marks of a moment: they have no width in time. */
+const POINTS = new Set(["idle", "stop", "enter", "struck", "hush", "heardend"]);
 /** Pixels under which a block has one line only. */
 const NARROW = 84;
+/** Pixels that a lane's wave may fill. */
+const WAVE_HEIGHTS = /** @type {Record<string, number>} */ ({ you: 44, duplex: 40, turns: 40 });
 /** Where on the view the present stands. */
 const PRESENT = 0.87;
 
@@ -33,6 +39,9 @@ export class Timeline {
     this.legend = part("legend");
     /** @type {Record<string, HTMLElement>} */
     this.lanes = { you: part("lane-you"), duplex: part("lane-duplex"), turns: part("lane-turns") };
+    /** @type {Record<string, {svg: SVGSVGElement, path: SVGPathElement, drawn: string}>} */
+    this.waves = {};
+    for (const [name, lane] of Object.entries(this.lanes)) this.waves[name] = addWave(lane);
     this.onPause = onPause;
     this.paused = false;
     this.zoom = this.view.clientWidth && this.view.clientWidth < 560 ? 3 : 4;
@@ -99,9 +108,25 @@ export class Timeline {
     const left = this.view.scrollLeft;
     const from = scale.time(left / this.pixelsPerSecond - 0.5);
     const to = scale.time((left + width) / this.pixelsPerSecond);
+    this.#drawWaves(from, Math.min(to, now), left);
     this.#drawMarks(view(state, from, to, now));
     this.#drawAxis(from, to);
     this.dirty = false;
+  }
+
+  /** @param {number} from @param {number} to seconds @param {number} left pixels */
+  #drawWaves(from, to, left) {
+    const { scale, sound } = /** @type {SessionState} */ (this.state);
+    const edge = Math.floor(left);
+    for (const [name, wave] of Object.entries(sound.waves)) {
+      const { svg, path } = this.waves[name];
+      const columns = wave.columns(from, to, (at) => scale.place(at) * this.pixelsPerSecond);
+      const drawn = columns.size ? `${edge} ${envelope(columns, edge, WAVE_HEIGHTS[name])}` : "";
+      if (drawn === this.waves[name].drawn) continue;
+      this.waves[name].drawn = drawn;
+      svg.style.transform = `translateX(${edge}px)`;
+      path.setAttribute("d", drawn.slice(drawn.indexOf(" ") + 1));
+    }
   }
 
   /** @param {Drawn[]} items */
@@ -117,7 +142,7 @@ export class Timeline {
       const beside = item.kind === "idle" && stops.some((s) => s.lane === item.lane && Math.abs(s.from - item.from) < 0.1);
       const below = item.kind === "idle" && !beside
         && speech.some((s) => s.lane === item.lane && s.from < item.from + 0.05 && s.end > item.from + 0.02);
-      const flags = [item.to === null && "open", item.rewound && "rewound", item.resaid && "resaid", item.cut && "cut",
+      const flags = [item.to === null && "open", item.rewound && "rewound", item.resaid && "resaid", item.cut && "cut", item.spoken && "spoken",
         item.yielded && "yielded", below && "below", beside && "beside", item.kind === "idle" && item.p_idle === null && "silent",
         (item.kind === "heard" || item.kind === "speech") && width < NARROW && "narrow"];
       const classes = ["da-mark", `da-${item.kind}`, ...flags.filter(Boolean).map((f) => `da-is-${f}`)].join(" ");
@@ -261,11 +286,22 @@ export class Timeline {
   }
 }
 
+/** The drawing behind a lane's marks. @param {HTMLElement} lane */
+function addWave(lane) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  svg.setAttribute("class", "da-wave");
+  svg.setAttribute("aria-hidden", "true");
+  svg.append(path);
+  lane.prepend(svg);
+  return { svg, path, drawn: "" };
+}
+
 /** @param {Mark} mark @param {Drawn} item @param {number} x pixels @param {number} width pixels @param {string} classes */
 function fill({ element, body }, item, x, width, classes) {
   element.className = classes;
   element.style.left = `${x.toFixed(1)}px`;
-  if (!["idle", "stop", "enter", "struck"].includes(item.kind)) element.style.width = `${Math.max(3, width).toFixed(1)}px`;
+  if (!POINTS.has(item.kind)) element.style.width = `${Math.max(3, width).toFixed(1)}px`;
   if (item.kind === "idle") element.style.setProperty("--da-p", String(item.p_idle ?? 0));
   const text = textOf(item, width);
   if (body.textContent !== text) body.textContent = text;
@@ -274,11 +310,13 @@ function fill({ element, body }, item, x, width, classes) {
 /** @param {Drawn} item @param {number} width pixels @returns {string} */
 function textOf(item, width) {
   switch (item.kind) {
-    case "idle": return "";
+    case "idle": case "voice": case "lowered": case "hush": case "heardend": return "";
     case "enter": return "⏎";
     case "stop": return item.resaid ? "" : "╳";
     case "reaction": return `${(item.end - item.from).toFixed(2)} s`;
-    case "waiting": return width > 110 ? "waiting for Enter …" : width > 60 ? "waiting …" : "…";
+    case "waiting":
+      if (item.spoken) return width > 150 ? "waiting until you stop …" : width > 60 ? "waiting …" : "…";
+      return width > 110 ? "waiting for Enter …" : width > 60 ? "waiting …" : "…";
     case "deaf": return item.shown ? `deaf · “${item.shown.trim()}”` : "deaf";
     case "struck": return item.shown.trim();
     default: return item.shown;

@@ -22,6 +22,15 @@ export function badge(session) {
   return session && !session.aligned ? "not trained for duplex" : "";
 }
 
+/** Who recognises what is spoken. @param {import("./wire.js").Session | null} session @returns {{text: string, note: string}} */
+export function earsOf(session) {
+  const audio = session?.audio;
+  if (!audio) return { text: "", note: "" };
+  if (!audio.ears) return { text: "cannot hear speech", note: audio.note };
+  const { name, offline, note } = audio.ears;
+  return { text: `hears with ${name}${offline ? " (offline)" : ""}`, note: note || audio.note };
+}
+
 /** What is seen of an answer at `now`. @param {Answer} answer @param {number} now @returns {Run[]} */
 export function runsOf(answer, now) {
   /** @type {Run[]} */

@@ -10,13 +10,22 @@
  * @typedef {"duplex" | "turns"} System
  * @typedef {"adaptive" | number} SliceSeconds
  *
- * @typedef {{type: "session.update", session: {slice_seconds: SliceSeconds}}} SessionUpdate
+ * @typedef {{input?: {format: {type: "audio/pcm", rate: 16000 | 24000}},
+ *   output?: {voice?: string | null, system?: System}}} AudioUpdate
+ * @typedef {{type: "session.update", session: {slice_seconds?: SliceSeconds, audio?: AudioUpdate}}} SessionUpdate
  * @typedef {{type: "duplex.input.edit", delete: number, insert: string}} InputEdit
  * @typedef {{type: "duplex.input.enter"}} InputEnter
- * @typedef {SessionUpdate | InputEdit | InputEnter} ClientEvent
+ * @typedef {{type: "input_audio_buffer.append", audio: string}} AudioAppend
+ * @typedef {{type: "input_audio_buffer.commit"}} AudioCommit
+ * @typedef {{type: "duplex.audio.played", response_id: string, samples: number, playing: boolean}} AudioPlayed
+ * @typedef {SessionUpdate | InputEdit | InputEnter | AudioAppend | AudioCommit | AudioPlayed} ClientEvent
  *
+ * @typedef {{name: string, offline: boolean, note: string}} Ears
+ * @typedef {{id: string, name: string, note: string}} ServerVoice
+ * @typedef {{ears: Ears | null, note: string, voices: ServerVoice[], voice: string | null, system: System,
+ *   rate: number}} SessionAudio
  * @typedef {{id: string, model: string, parameters: number, aligned: boolean, slice_seconds: SliceSeconds,
- *   tokens_per_second: number, systems: System[]}} Session
+ *   tokens_per_second: number, systems: System[], audio?: SessionAudio}} Session
  * @typedef {{type: "session.created", session: Session, at: number}} SessionCreated
  * @typedef {{type: "duplex.slice", system: System, index: number, opened_at: number,
  *   at: number, user: string, idle: boolean, p_idle: number | null}} Slice
@@ -32,14 +41,34 @@
  * @typedef {{type: "duplex.sealed", characters: number}} Sealed
  * @typedef {{type: "duplex.deaf", system: System, at: number, text: string}} Deaf
  * @typedef {{type: "duplex.pace", system: System, at: number, level: number}} Pace
+ * @typedef {{type: "session.updated", session: {audio: SessionAudio}}} SessionUpdated
+ * @typedef {{type: "input_audio_buffer.speech_started", at: number, noticed_at: number}} SpeechStarted
+ * @typedef {{type: "input_audio_buffer.speech_stopped", at: number, noticed_at: number}} SpeechStopped
+ * @typedef {{type: "duplex.hypothesis", at: number, partial: string}} Hypothesis
+ * @typedef {{text: string, start: number, end: number, committed_at: number}} SpokenWord
+ * @typedef {{type: "conversation.item.input_audio_transcription.delta", at: number, delta: string,
+ *   words: SpokenWord[]}} Transcribed
+ * @typedef {{type: "response.output_audio.delta", system: System, response_id: string, start: number,
+ *   delta: string, characters: [number, number]}} AudioDelta
+ * @typedef {{type: "response.output_audio.done", system: System, response_id: string, samples: number}} AudioDone
+ * @typedef {{type: "duplex.audio.flush", system: System, response_id: string, samples: number}} AudioFlush
+ * @typedef {{type: "duplex.audio.problem", where: "ears" | "mouth", message: string}} AudioProblem
+ * @typedef {SessionUpdated | SpeechStarted | SpeechStopped | Hypothesis | Transcribed | AudioDelta | AudioDone
+ *   | AudioFlush | AudioProblem} SoundEvent
  * @typedef {{type: "error", error: {code: string, message: string}}} ServerError
  * @typedef {{type: "duplex.ping"}} Ping
  * @typedef {SessionCreated | Slice | ResponseCreated | TextDelta | Cut | Yield | ResponseDone
- *   | Reaction | Sealed | Deaf | Pace | ServerError | Ping} ServerEvent
+ *   | Reaction | Sealed | Deaf | Pace | SoundEvent | ServerError | Ping} ServerEvent
  */
+
+import { MOUTH_RATE, bytesIn } from "./pcm.js";
 
 /** The most code points one edit may insert. */
 export const MAX_INSERT = 4000;
+
+/** Letters of a wrong value that a message shows. */
+const MAX_SHOWN = 200;
+const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
 
 /** @typedef {(value: any) => boolean} Check */
 
@@ -63,12 +92,45 @@ const isObject = (value) => typeof value === "object" && value !== null && !Arra
 const isSliceSeconds = (value) => value === "adaptive" || (isTime(value) && value > 0);
 /** @type {Check} */
 const isInsert = (value) => isText(value) && codePoints(value).length <= MAX_INSERT;
+/** @type {Check} */
+const isPcm = (value) => isText(value) && value.length % 4 === 0 && BASE64.test(value) && bytesIn(value) % 2 === 0;
+/** @type {Check} */
+const isStretch = (value) => Array.isArray(value) && value.length === 2 && value.every(isCount) && value[0] <= value[1];
+/** @type {(check: Check) => Check} */
+const isOptional = (check) => (value) => value === undefined || check(value);
+/** @type {(check: Check) => Check} */
+const isNullOr = (check) => (value) => value === null || check(value);
+/** @type {(check: Check) => Check} */
+const isListOf = (check) => (value) => Array.isArray(value) && value.every(check);
 /** @type {(fields: Record<string, Check>) => Check} */
 const isRecord = (fields) => (value) => isObject(value) && problemsOf(value, fields).length === 0;
 
+const isFormat = isRecord({
+  type: (value) => value === "audio/pcm",
+  rate: (value) => value === 16000 || value === 24000,
+});
+const isAudioUpdate = isRecord({
+  input: isOptional(isRecord({ format: isFormat })),
+  output: isOptional(isRecord({ voice: isOptional(isNullOr(isName)), system: isOptional(isSystem) })),
+});
+const isAudio = isRecord({
+  ears: isNullOr(isRecord({ name: isText, offline: isFlag, note: isText })),
+  note: isText,
+  voices: isListOf(isRecord({ id: isName, name: isText, note: isText })),
+  voice: isNullOr(isName),
+  system: isSystem,
+  rate: (value) => value === MOUTH_RATE,
+});
+const isSpokenWord = isRecord({ text: isName, start: isTime, end: isTime, committed_at: isTime });
+
 /** @type {Record<string, Record<string, Check>>} */
 const CLIENT_EVENTS = {
-  "session.update": { session: isRecord({ slice_seconds: isSliceSeconds }) },
+  "session.update": {
+    session: isRecord({ slice_seconds: isOptional(isSliceSeconds), audio: isOptional(isAudioUpdate) }),
+  },
+  "input_audio_buffer.append": { audio: (value) => isPcm(value) && value.length > 0 },
+  "input_audio_buffer.commit": {},
+  "duplex.audio.played": { response_id: isName, samples: isCount, playing: isFlag },
   "duplex.input.edit": { delete: isCount, insert: isInsert },
   "duplex.input.enter": {},
 };
@@ -84,9 +146,21 @@ const SERVER_EVENTS = {
       aligned: isFlag,
       slice_seconds: isSliceSeconds,
       tokens_per_second: (value) => isTime(value) && value > 0,
-      systems: (value) => Array.isArray(value) && value.every(isSystem),
+      systems: isListOf(isSystem),
+      audio: isOptional(isAudio),
     }),
   },
+  "session.updated": { session: isRecord({ audio: isAudio }) },
+  "input_audio_buffer.speech_started": { at: isTime, noticed_at: isTime },
+  "input_audio_buffer.speech_stopped": { at: isTime, noticed_at: isTime },
+  "duplex.hypothesis": { at: isTime, partial: isText },
+  "conversation.item.input_audio_transcription.delta": { at: isTime, delta: isText, words: isListOf(isSpokenWord) },
+  "response.output_audio.delta": {
+    system: isSystem, response_id: isName, start: isCount, delta: isPcm, characters: isStretch,
+  },
+  "response.output_audio.done": { system: isSystem, response_id: isName, samples: isCount },
+  "duplex.audio.flush": { system: isSystem, response_id: isName, samples: isCount },
+  "duplex.audio.problem": { where: (value) => value === "ears" || value === "mouth", message: isText },
   "duplex.slice": {
     system: isSystem, index: isCount, opened_at: isTime, at: isTime,
     user: isText, idle: isFlag, p_idle: isProbability,
@@ -115,7 +189,7 @@ const SERVER_EVENTS = {
 function problemsOf(event, fields) {
   return Object.entries(fields)
     .filter(([name, check]) => !check(event[name]))
-    .map(([name]) => `${name} is ${JSON.stringify(event[name]) ?? "missing"}`);
+    .map(([name]) => `${name} is ${JSON.stringify(event[name])?.slice(0, MAX_SHOWN) ?? "missing"}`);
 }
 
 /**

@@ -5,7 +5,7 @@ import itertools
 import pytest
 from fakes import Bytes, Talk, Words, answering, keys, pairs_of, silent, turns_talk
 
-from duplex_runtime.baseline import MAX_ANSWER
+from duplex_runtime.baseline import MAX_ANSWER, SPOKEN_TURN_SECONDS
 from duplex_runtime.duplex import MAX_TYPED, Memory
 from duplex_runtime.errors import BadInput
 from duplex_runtime.events import (
@@ -14,11 +14,15 @@ from duplex_runtime.events import (
     Delta,
     Edit,
     Enter,
+    Heard,
     Reaction,
     ResponseCreated,
     ResponseDone,
     Slice,
+    SpeechEnd,
+    SpeechStart,
     UserText,
+    Voiced,
     Yield,
 )
 from duplex_runtime.layout import EMBEDDED
@@ -158,3 +162,65 @@ def test_more_than_twenty_thousand_characters_are_refused() -> None:
     talk = talking().hear(UserText("x" * MAX_TYPED))
     with pytest.raises(BadInput, match="at most 20000 characters"):
         talk.hear(UserText("x"))
+
+
+# — with barge-in, and aloud —
+
+
+def test_with_barge_in_it_stops_at_the_first_key() -> None:
+    talk = talking(barge_in=True).play([(0.0, UserText("tell me")), (0.1, Enter())], patience=0.0).until(1.05)
+    talk.hear(UserText("m")).until(9.0)
+    assert [y.at for y in talk.of(Yield)] == [1.05]
+    assert talk.of(Cut)[0].unheard.split()[0] == "w5"
+    assert [d.status for d in talk.of(ResponseDone)] == ["cancelled"]
+    assert talk.pairs == [("tell me", "w0 w1 w2 w3 w4")]
+    assert not talk.of(Deaf)
+
+
+def test_what_breaks_in_is_the_beginning_of_the_next_turn() -> None:
+    talk = talking(barge_in=True).play([(0.0, UserText("tell me")), (0.1, Enter())], patience=0.0).until(1.05)
+    talk.play([(1.1, UserText("hello")), (1.3, Enter())])
+    assert talk.pairs[-1] == ("hello", "hi you")
+
+
+def test_a_sound_is_enough_to_stop_it() -> None:
+    talk = talking(barge_in=True).play([(0.0, UserText("tell me")), (0.1, Enter())], patience=0.0).until(2.0)
+    talk.hear(SpeechStart()).until(2.1)
+    assert talk.of(Yield)
+
+
+def test_broken_into_while_the_engine_works_it_ends_there() -> None:
+    talk = talking(barge_in=True)
+    talk.hear(UserText("tell me")).hear(Enter())
+    talk.loop.turn()
+    talk.hear(UserText("hello"))
+    assert talk.conversation.interrupted
+    while talk.engine.busy:
+        talk.loop.turn()
+    assert len(talk.of(Yield)) == 1
+    assert not talk.conversation.interrupted
+    talk.play([(0.5, Enter())])
+    assert talk.pairs[-1] == ("hello", "hi you")
+
+
+def test_without_barge_in_a_sound_is_nothing() -> None:
+    talk = talking().play([(0.0, UserText("tell me")), (0.1, Enter())], patience=0.0).until(2.0)
+    talk.hear(SpeechStart()).hear(UserText("stop ")).until(20.0)
+    assert not talk.of(Yield)
+    assert [d.text for d in talk.of(Deaf)] == ["stop "]
+    assert talk.of(ResponseDone)[0].status == "completed"
+
+
+def test_who_speaks_presses_no_enter() -> None:
+    talk = talking().play([(0.0, SpeechStart()), (1.0, UserText("hello ", spoken=True)), (1.5, SpeechEnd(1.2))])
+    assert [at for at, _ in talk.requests] == [1.2 + SPOKEN_TURN_SECONDS]
+
+
+def test_aloud_it_is_deaf_until_its_voice_has_ended() -> None:
+    talk = talking().hear(Voiced(True)).play([(0.0, UserText("hello")), (0.1, Enter())], patience=0.0).until(0.5)
+    for _ in range(40):
+        talk.hear(Heard("turns-1", 2)).until(talk.clock.now() + 0.1)
+    talk.hear(UserText("tell me"))
+    assert talk.of(Deaf)
+    talk.hear(Heard("turns-1", 6)).until(talk.clock.now() + 0.1)
+    assert talk.of(ResponseDone)

@@ -226,7 +226,7 @@ def test_data_build_says_what_is_wrong(
     [
         (("--preset", "huge"), "expected one of embedded"),
         (("--preset", "lora", "--model", "nowhere"), "--model and --data belong together"),
-        (("--preset", "lora"), r"expected a preset with [model] and [turns]"),
+        (("--preset", "lora"), r"expected a preset with [model] and [backbone]"),
     ],
 )
 def test_train_says_what_is_wrong(

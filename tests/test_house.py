@@ -13,13 +13,13 @@ RUNTIME = ROOT / "duplex_runtime"
 
 # A module imports from its own layer and the layers above it in this list, never from below.
 LAYERS = (
-    ("errors", "slices", "clock", "events", "layout", "strain"),
+    ("errors", "slices", "clock", "events", "layout", "saying", "strain"),
     ("engine",),
     ("duplex", "baseline"),
     ("models", "loop", "recording", "speech"),  # models: a checkpoint, its layout, and the conversations it can hold
     ("alignment", "evaluation"),
 )
-PURE = ("errors", "slices", "clock", "events", "layout", "strain", "duplex", "baseline")
+PURE = ("errors", "slices", "clock", "events", "layout", "saying", "strain", "duplex", "baseline")
 OUTSIDE = {"webapp", "fastapi", "starlette", "uvicorn", "gradio", "sqlalchemy", "sqlite3"}
 HEAVY = {"torch", "transformers", "gradio", "faster_whisper", "TTS", "numpy", "pandas"}
 

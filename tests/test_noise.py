@@ -56,3 +56,8 @@ def test_the_share_of_bare_typing_can_be_set() -> None:
 
 def test_sentences_are_compared_without_case_marks_and_extra_spaces() -> None:
     assert normal("  What's THIS,  then? ") == "whats this then"
+
+
+@pytest.mark.parametrize("text", [",,,,", "'", "No.", "a"])
+def test_something_is_typed_whatever_falls_away(text: str) -> None:
+    assert all(as_typed(text, Random(seed)).strip() for seed in range(300))

@@ -7,55 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI, WebSocket
 
 import webapp.realtime
-from duplex_runtime.loop import Loop
-from duplex_runtime.models import load
 from duplex_runtime.models.load import load_model
 from duplex_runtime.recording import read_log
-from tests.web_fakes import PATIENCE, Client, FakeModels, Served, eventually, save_tiny_model, shape
-from webapp.play import replay_log
-from webapp.realtime import Arena
-from webapp.settings import Settings
-from webapp.store import Store
-from webapp.worker import Worker
+from tests.web_fakes import PATIENCE, Client, FakeModels, Place, eventually, save_tiny_model, shape
 
 CASES = json.loads((Path(__file__).parent / "wire_cases.json").read_text(encoding="utf-8"))
-
-
-class Place:
-    """The WebSocket alone, over models that answer at once."""
-
-    def __init__(self, folder: Path, models: Any = None, **settings: Any) -> None:
-        self.models = models or FakeModels()
-        self.settings = Settings(data=folder / "data", **settings)
-        loaded = {system: self.models("embedded", system) for system in ("duplex", "turns")}
-        self.workers = {
-            system: Worker(system, Loop(model.engine(self.settings.slots))) for system, model in loaded.items()
-        }
-        app = FastAPI()
-        app.state.arena = arena = Arena(self.settings, loaded, self.workers, Store(self.settings.data))
-
-        @app.websocket("/v1/realtime")
-        async def realtime(socket: WebSocket) -> None:
-            await arena.serve(socket)
-
-        self.served = Served(app)
-
-    def close(self) -> None:
-        self.served.stop()
-        for worker in self.workers.values():
-            worker.stop()
-
-    def log(self, session: str) -> Path:
-        return self.settings.data / "recordings" / f"{session}.jsonl"
-
-    def replay(self, session: str, monkeypatch: pytest.MonkeyPatch) -> int:
-        """As `duplex replay` does, once everybody has left."""
-        eventually(lambda: self.served.sessions() == 0, "the slots are free")
-        monkeypatch.setattr(load, "load_model", self.models)
-        return replay_log(self.log(session), None)
 
 
 @pytest.fixture(scope="module")

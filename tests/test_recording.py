@@ -11,7 +11,7 @@ from duplex_runtime.clock import SimulatedClock
 from duplex_runtime.duplex import DuplexConversation
 from duplex_runtime.engine.requests import Sampling
 from duplex_runtime.errors import BadInput
-from duplex_runtime.events import Edit, Enter, Input, Pace, UserText
+from duplex_runtime.events import Edit, Enter, Heard, Input, Pace, SpeechEnd, SpeechStart, UserText, Voiced
 from duplex_runtime.layout import EMBEDDED
 from duplex_runtime.loop import Loop, run_script
 from duplex_runtime.recording import (
@@ -198,7 +198,22 @@ def test_the_header_keeps_the_sampling() -> None:
     assert sampling_from(header) == sampling
 
 
-@pytest.mark.parametrize("event", [UserText("a\n🙂"), UserText(""), Edit(0), Edit(7), Enter(), Pace(3)])
+@pytest.mark.parametrize(
+    "event",
+    [
+        UserText("a\n🙂"),
+        UserText(""),
+        UserText("a ", spoken=True),
+        Edit(0),
+        Edit(7),
+        Enter(),
+        Pace(3),
+        SpeechStart(),
+        SpeechEnd(1.5),
+        Voiced(True),
+        Heard("duplex-1", 12),
+    ],
+)
 def test_inputs_survive_the_way_to_json_and_back(event: Input) -> None:
     assert input_from_json(json.loads(json.dumps(input_to_json(event)))) == event
 
@@ -214,10 +229,16 @@ def test_inputs_survive_the_way_to_json_and_back(event: Input) -> None:
         {"enter": False},
         {"pace": 4},
         {"pace": True},
+        {"speech": False},
+        {"voiced": 1},
+        {"heard": -1, "response_id": "duplex-1"},
+        {"heard": 3},
     ],
 )
 def test_other_inputs_are_refused(value: dict[str, Any]) -> None:
-    with pytest.raises(BadInput, match=r'expected "text", "delete", "enter" or "pace"'):
+    with pytest.raises(
+        BadInput, match=r'expected "text", "delete", "enter", "pace", "speech", "voiced" or "heard", got'
+    ):
         input_from_json(value)
 
 

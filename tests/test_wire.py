@@ -8,7 +8,7 @@ from duplex_runtime import events as e
 from duplex_runtime.errors import BadInput
 from duplex_runtime.events import Edit, Enter, UserText
 from tests.web_fakes import shape
-from webapp.wire import CLIENT_EVENTS, MAX_BYTES, SessionUpdate, Typed, error_event, parse
+from webapp.wire import CLIENT_EVENTS, MAX_BYTES, SOUND_EVENTS, Played, SessionUpdate, Sound, Typed, error_event, parse
 
 CASES = json.loads((Path(__file__).parent / "wire_cases.json").read_text(encoding="utf-8"))
 CLIENT = [c for c in CASES if c["direction"] == "client"]
@@ -24,7 +24,13 @@ def named(cases: list[dict[str, Any]]) -> Any:
 @named(VALID)
 def test_every_client_event_of_the_case_file_is_understood(case: dict[str, Any]) -> None:
     parsed = parse(json.dumps(case["event"]))
-    assert isinstance(parsed, SessionUpdate if case["event"]["type"] == "session.update" else Typed)
+    kinds = {
+        "session.update": SessionUpdate,
+        "input_audio_buffer.append": Sound,
+        "input_audio_buffer.commit": Sound,
+        "duplex.audio.played": Played,
+    }
+    assert isinstance(parsed, kinds.get(case["event"]["type"], Typed))
 
 
 @named(INVALID)
@@ -66,14 +72,14 @@ def test_a_message_without_text_is_refused(item: Any) -> None:
 def test_a_session_is_adaptive_unless_it_says_otherwise() -> None:
     update = parse('{"type": "session.update", "session": {"modalities": ["text"]}}')
     assert isinstance(update, SessionUpdate)
-    assert update.slice_seconds == "adaptive" and update.slicing.adaptive
+    assert update.slicing is None  # as the server does by default
 
 
 @pytest.mark.parametrize("seconds", [0.25, 1, 10])
 def test_a_session_may_cut_time_evenly(seconds: float) -> None:
     update = parse(json.dumps({"type": "session.update", "session": {"slice_seconds": seconds}}))
     assert isinstance(update, SessionUpdate)
-    assert not update.slicing.adaptive and update.slicing.period_seconds == seconds
+    assert update.slicing and not update.slicing.adaptive and update.slicing.period_seconds == seconds
 
 
 @pytest.mark.parametrize(
@@ -163,4 +169,5 @@ def test_every_server_event_has_the_shape_of_the_case_file(event: e.Event) -> No
 
 def test_every_type_of_server_event_is_in_the_case_file() -> None:
     in_runtime = {event.type for event in EVENTS}
-    assert {c["event"]["type"] for c in SERVER} == in_runtime | {"session.created", "error", "duplex.ping"}
+    others = {"session.created", "error", "duplex.ping", *SOUND_EVENTS}
+    assert {c["event"]["type"] for c in SERVER} == in_runtime | others

@@ -14,20 +14,31 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
+from fastapi import FastAPI, WebSocket
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from duplex_runtime.baseline import TurnConversation
 from duplex_runtime.duplex import DuplexConversation
 from duplex_runtime.layout import EMBEDDED
+from duplex_runtime.loop import Loop
+from duplex_runtime.models import load
 from duplex_runtime.models.load import EMBEDDED_FOLDER
 from duplex_runtime.slices import Slicing
 from tests.fakes import FakeEngine, Reply, Words, answering
+from tests.speech_fakes import FakeKit
+from webapp.play import replay_log
+from webapp.realtime import Arena
 from webapp.serve import bind, server
+from webapp.settings import Settings
+from webapp.store import Store
+from webapp.worker import Worker
 
 #: Seconds that a test waits for anything: this machine may be busy with something else.
 PATIENCE = 30.0
@@ -62,9 +73,12 @@ class FakeModel:
         # who waits for a turn cannot be silent
         return words or (self.vocabulary.encode("pardon") if self.system == "turns" else ())
 
-    def conversation(self, system: str, slicing: Slicing, pause_seconds: float | None = None) -> Any:
+    def conversation(
+        self, system: str, slicing: Slicing, pause_seconds: float | None = None, barge_in: bool = False
+    ) -> Any:
         if system == "turns":
-            return TurnConversation(EMBEDDED, self.vocabulary, slicing, pause_seconds=pause_seconds)
+            vocabulary = self.vocabulary
+            return TurnConversation(EMBEDDED, vocabulary, slicing, pause_seconds=pause_seconds, barge_in=barge_in)
         return DuplexConversation(EMBEDDED, self.vocabulary, slicing)
 
 
@@ -162,6 +176,44 @@ class Served:
         self.stop()
 
 
+class Place:
+    """The WebSocket alone, over models that answer at once."""
+
+    def __init__(self, folder: Path, models: Any = None, kit: Any = None, **settings: Any) -> None:
+        self.models = models or FakeModels()
+        self.settings = Settings(data=folder / "data", **settings)
+        loaded = {system: self.models("embedded", system) for system in ("duplex", "turns")}
+        self.workers = {
+            system: Worker(system, Loop(model.engine(self.settings.slots))) for system, model in loaded.items()
+        }
+        self.kit, self.pool = kit or FakeKit(), ThreadPoolExecutor(2)
+        app = FastAPI()
+        app.state.arena = arena = Arena(
+            self.settings, loaded, self.workers, Store(self.settings.data), self.kit, self.pool
+        )
+
+        @app.websocket("/v1/realtime")
+        async def realtime(socket: WebSocket) -> None:
+            await arena.serve(socket)
+
+        self.served = Served(app)
+
+    def close(self) -> None:
+        self.served.stop()
+        for worker in self.workers.values():
+            worker.stop()
+        self.pool.shutdown()
+
+    def log(self, session: str) -> Path:
+        return self.settings.data / "recordings" / f"{session}.jsonl"
+
+    def replay(self, session: str, monkeypatch: pytest.MonkeyPatch) -> int:
+        """As `duplex replay` does, once everybody has left."""
+        eventually(lambda: self.served.sessions() == 0, "the slots are free")
+        monkeypatch.setattr(load, "load_model", self.models)
+        return replay_log(self.log(session), None)
+
+
 def eventually(true: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
     """Wait for what nobody announces."""
     end, pause = time.monotonic() + seconds, threading.Event()
@@ -208,6 +260,11 @@ class Client:
             self.events.append(event)
             if event["type"] == kind and values.items() <= event.items():
                 return event
+
+    def first(self, kind: str, **values: Any) -> dict[str, Any]:
+        """The first event of that type and those values, received already or to come."""
+        seen = (e for e in self.events if e["type"] == kind and values.items() <= e.items())
+        return next(seen, None) or self.until(kind, **values)
 
     def of(self, kind: str, system: str = "duplex") -> list[dict[str, Any]]:
         return [e for e in self.events if e["type"] == kind and e.get("system", system) == system]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 from duplex_runtime.errors import BadInput, DuplexError
 from duplex_runtime.loop import Loop
 from duplex_runtime.models.load import load_model, load_systems
+from duplex_runtime.speech.kit import Kit
 from webapp.realtime import Arena
 from webapp.settings import Settings
 from webapp.store import Rating, Store
@@ -23,6 +25,8 @@ from webapp.worker import Worker
 
 STATUS = {"bad_input": 422, "unknown_session": 404, "not_stored": 507}
 MAX_RATING_BYTES = 64 * 1024
+#: Threads that recognise and synthesise; beside the two of the models.
+SOUND_THREADS = max(2, os.cpu_count() or 2)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -31,13 +35,15 @@ def create_app(settings: Settings) -> FastAPI:
     models = load_systems(settings.model, load_model, quantize=settings.quantize, where=settings.engine)
     torch.set_num_threads(1)  # two workers on two cores; slices are too small to be split
     workers = {system: Worker(system, Loop(model.engine(settings.slots))) for system, model in models.items()}
-    arena = Arena(settings, models, workers, store)
+    pool = ThreadPoolExecutor(SOUND_THREADS, "sound")
+    arena = Arena(settings, models, workers, store, Kit(settings.ears, settings.coqui), pool)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         for worker in workers.values():
             worker.stop()
+        pool.shutdown(cancel_futures=True)
 
     app = FastAPI(title="Duplex Arena", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.arena = arena

@@ -91,6 +91,22 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--turn-pause", type=float, metavar="S", help="the turn-based system also answers after S seconds of silence"
     )
+    serve.add_argument(
+        "--baseline",
+        choices=("strict", "barge-in"),
+        default="strict",
+        help="the turn-based system is deaf while it answers, or stops at any key or sound (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--ears",
+        choices=("auto", "whisper", "sphinx", "off"),
+        default="auto",
+        help="what recognises speech; auto is Whisper if one of its models is here, else PocketSphinx "
+        "(default: %(default)s)",
+    )
+    serve.add_argument(
+        "--coqui", metavar="MODEL", help="also offer a voice of Coqui TTS, e.g. tts_models/en/ljspeech/vits"
+    )
     engine(serve)
     threshold(serve)
     serve.add_argument("--open", action="store_true", help="open a browser")
@@ -225,6 +241,9 @@ def _serve(a: argparse.Namespace) -> int:
         host=a.host,
         port=a.port,
         turn_pause_seconds=a.turn_pause,
+        baseline=a.baseline,
+        ears=a.ears,
+        coqui=a.coqui,
         idle_threshold=a.idle_threshold,
         engine=a.engine,
         quantize=a.quantize,

@@ -94,7 +94,8 @@ def replay_log(path: Path, model_name: str | None) -> int:
         except KeyError as error:
             raise BadInput(f"{path}: the header of {system!r} has no {error}") from None
         model = Choice(name).load(system)
-        conversation = model.conversation(system, slicing, log.header.get("turn_pause_seconds"))
+        barge_in = log.header.get("baseline") == "barge-in"
+        conversation = model.conversation(system, slicing, log.header.get("turn_pause_seconds"), barge_in)
         tokens = sum(line["kind"] == "output" and line.get("token") is not None for line in log.lines)
         difference = next(replay(log, conversation, model.engine(slots=1)), None)
         if difference:

@@ -1,7 +1,8 @@
 """The WebSocket `/v1/realtime`: one connection is one session, heard by both systems at once.
 
-client: session.update · duplex.input.edit · duplex.input.enter · conversation.item.create
-server: session.created · the events of duplex_runtime.events · error
+client: session.update · duplex.input.edit · duplex.input.enter · conversation.item.create ·
+        input_audio_buffer.append · input_audio_buffer.commit · duplex.audio.played
+server: session.created · session.updated · the events of duplex_runtime.events · those of webapp.sounds · error
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -25,9 +26,12 @@ from duplex_runtime.events import Event, Input
 from duplex_runtime.loop import Observer, Session
 from duplex_runtime.models.load import LoadedModel, default_sampling
 from duplex_runtime.recording import Recorder, header_of
+from duplex_runtime.slices import Slicing
+from duplex_runtime.speech.kit import Kit
 from webapp.settings import Settings
+from webapp.sounds import Sounds
 from webapp.store import Store
-from webapp.wire import SessionUpdate, Typed, error_event, parse
+from webapp.wire import ClientEvent, Played, SessionUpdate, Sound, Typed, error_event, parse
 from webapp.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -37,11 +41,11 @@ MAX_QUEUE = 4000
 PING_SECONDS = 15.0
 
 
-class ToSocket:
-    """An observer that hands events from the worker's thread to the connection's queue."""
+class ToConnection:
+    """An observer that hands events from the worker's thread to the connection."""
 
-    def __init__(self, send: Any) -> None:
-        self._send = send
+    def __init__(self, happened: Callable[[Sequence[Event]], None]) -> None:
+        self._happened = happened
 
     def heard(self, event: Input, at: float) -> None:
         """Nothing to tell: the client knows what it sent."""
@@ -53,19 +57,20 @@ class ToSocket:
         """Nothing to tell: events say it."""
 
     def happened(self, events: Sequence[Event]) -> None:
-        """Queue the events."""
-        for event in events:
-            self._send(event.to_json())
+        """Tell the connection."""
+        self._happened(events)
 
 
 @dataclass
 class Arena:
-    """What all connections share: both models, their workers, the store."""
+    """What all connections share: both models, their workers, the store, ears and voices, and threads for these."""
 
     settings: Settings
     models: dict[str, LoadedModel]
     workers: dict[str, Worker]
     store: Store
+    kit: Kit
+    pool: Executor
 
     async def serve(self, socket: WebSocket) -> None:
         """Hold one session until the client leaves."""
@@ -89,6 +94,7 @@ class Connection:
         self._sessions: dict[str, Session] = {}
         self._recording: Any = None
         self._clock = RealClock()
+        self._sounds: Sounds | None = None  # not None: the session has begun
 
     async def run(self) -> None:
         """Read until the client leaves or stops reading."""
@@ -115,20 +121,43 @@ class Connection:
             except DuplexError as error:
                 self._send(error_event(error))
 
-    async def _take(self, event: SessionUpdate | Typed) -> None:
+    async def _take(self, event: ClientEvent) -> None:
         if isinstance(event, SessionUpdate):
-            if self._opening:
-                raise DuplexError("session_began", "slices are set once: open a new session to change them")
-            await self._begin(event)
+            await (self._change(event, self._sounds) if self._sounds else self._begin(event))
             return
-        if not self._sessions:
+        if not self._sessions or not self._sounds:
             raise DuplexError("no_session", 'send {"type": "session.update", "session": {}} first')
-        at = self._clock.now()
-        for system, session in self._sessions.items():
-            worker = self.arena.workers[system]
-            for typed in event.inputs:
-                future = worker.call(worker.loop.hear, session, typed, at)
-                future.add_done_callback(self._report)
+        match event:
+            case Typed(inputs):
+                at = self._clock.now()
+                for typed in inputs:
+                    self._tell(typed, at)
+            case Sound(data):
+                self._sounds.sound(data)
+            case Played():
+                self._sounds.played(event)
+
+    async def _change(self, update: SessionUpdate, sounds: Sounds) -> None:
+        if update.slicing or update.baseline:
+            raise DuplexError("session_began", "slices and baseline are set once: open a new session to change them")
+        if update.audio:
+            await sounds.update(update.audio)
+        self._send({"type": "session.updated", "session": {"audio": sounds.about()}})
+
+    def _tell(self, happened: Input, at: float, system: str | None = None) -> None:
+        """Give what the person did to one system, or to both."""
+        for name, session in self._sessions.items():
+            if system in (None, name):
+                worker = self.arena.workers[name]
+                worker.call(worker.loop.hear, session, happened, at).add_done_callback(self._report)
+
+    def _happened(self, events: Sequence[Event]) -> None:
+        """What a conversation did, from its worker's thread."""
+        for event in events:
+            self._send(event.to_json())
+        if self._sounds:
+            with suppress(RuntimeError):  # the server's event loop has ended
+                self._asyncio.call_soon_threadsafe(self._sounds.happened, events)
 
     def _report(self, future: Any) -> None:
         error = future.exception()
@@ -143,11 +172,17 @@ class Connection:
         self._recording = arena.store.recording(self.id, lambda error: self._send(error_event(error)))
         self._clock = RealClock()
         sampling = default_sampling(settings.model, settings.seed, settings.idle_threshold)
-        cut = {"slice_seconds": update.slice_seconds, "turn_pause_seconds": settings.turn_pause_seconds}
+        slicing = update.slicing or Slicing()
+        baseline = update.baseline or settings.baseline
+        cut = {
+            "slice_seconds": update.slice_seconds or "adaptive",
+            "turn_pause_seconds": settings.turn_pause_seconds,
+            "baseline": baseline,
+        }
         header = header_of(settings.model, sampling, {"session": self.id, **cut})
         for system, model in arena.models.items():
-            conversation = model.conversation(system, update.slicing, settings.turn_pause_seconds)
-            observers: list[Observer] = [ToSocket(self._send)]
+            conversation = model.conversation(system, slicing, settings.turn_pause_seconds, baseline == "barge-in")
+            observers: list[Observer] = [ToConnection(self._happened)]
             if self._recording:
                 recorder = Recorder(self._recording, system)
                 recorder.header(header)
@@ -165,6 +200,9 @@ class Connection:
                 self._recording.discard()
             raise
         self._sessions = opened
+        self._sounds = sounds = Sounds(arena.kit, arena.pool, self._clock, self._send, self._tell)
+        if update.audio:
+            await sounds.update(update.audio)
         self._send(
             {
                 "type": "session.created",
@@ -173,9 +211,11 @@ class Connection:
                     "model": settings.model,
                     "parameters": arena.models["duplex"].parameters,
                     "aligned": arena.models["duplex"].aligned,
-                    "slice_seconds": update.slice_seconds,
-                    "tokens_per_second": update.slicing.tokens_per_second,
+                    "slice_seconds": cut["slice_seconds"],
+                    "tokens_per_second": slicing.tokens_per_second,
+                    "baseline": baseline,
                     "systems": list(arena.models),
+                    "audio": sounds.about(),
                 },
                 "at": round(self._clock.now(), 4),
             }
@@ -209,6 +249,8 @@ class Connection:
 
     async def close(self) -> None:
         """Free both slots and end the recording."""
+        if self._sounds:
+            await self._sounds.close()
         await self._give_back()
         if self._recording:
             self._recording.close()

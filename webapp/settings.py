@@ -14,6 +14,8 @@ class Settings:
     """How a server runs. `data` is the folder of ratings and recordings.
 
     `engine`: what computes the model, see duplex_runtime/models/engines.py. `quantize`: `int8` or nothing.
+    `baseline`: `strict` or `barge-in`, where the page does not choose.
+    `ears`: how speech is recognised, one of speech/kit.py's EARS; `coqui`: a model of Coqui TTS to offer as a voice.
     `origins`: other sites whose pages may connect, such as `https://example.org`.
     """
 
@@ -23,6 +25,9 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 7860
     turn_pause_seconds: float | None = None
+    baseline: str = "strict"
+    ears: str = "auto"
+    coqui: str | None = None
     seed: int = 0
     slots: int = 64
     idle_threshold: float | None = None

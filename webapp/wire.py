@@ -5,24 +5,63 @@ What the server says are the events of `duplex_runtime.events`, `session.created
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 from dataclasses import dataclass
 from typing import Any
 
 from duplex_runtime.errors import BadInput, DuplexError
-from duplex_runtime.events import Edit, Enter, Input, UserText
+from duplex_runtime.events import SYSTEMS, Edit, Enter, Input, UserText
 from duplex_runtime.slices import Slicing
 
 MAX_BYTES = 64 * 1024
-CLIENT_EVENTS = ("session.update", "duplex.input.edit", "duplex.input.enter", "conversation.item.create")
+CLIENT_EVENTS = (
+    "session.update",
+    "duplex.input.edit",
+    "duplex.input.enter",
+    "conversation.item.create",
+    "input_audio_buffer.append",
+    "input_audio_buffer.commit",
+    "duplex.audio.played",
+)
+#: What the server tells of sound, beside the events of `duplex_runtime.events`.
+SOUND_EVENTS = (
+    "session.updated",
+    "input_audio_buffer.speech_started",
+    "input_audio_buffer.speech_stopped",
+    "conversation.item.input_audio_transcription.delta",
+    "duplex.hypothesis",
+    "response.output_audio.delta",
+    "response.output_audio.done",
+    "duplex.audio.flush",
+    "duplex.audio.problem",
+)
+#: Samples a second of sound that a client may send.
+RATES = (16_000, 24_000)
+BASELINES = ("strict", "barge-in")
+
+
+@dataclass(frozen=True)
+class AudioUpdate:
+    """How sound shall be sent and made. `rate`: of what the client sends; `voice`: the id of one, None for silence;
+    `system`: whose answers are spoken. What is not said stays (`voice_set`: it is said)."""
+
+    rate: int | None = None
+    voice: str | None = None
+    voice_set: bool = False
+    system: str | None = None
 
 
 @dataclass(frozen=True)
 class SessionUpdate:
-    """How the session shall cut time; takes effect when it is the first event."""
+    """How the session shall cut time (None: not said), which needs to be its first event; what the baseline does when
+    the person begins to speak; and sound, which may change at any time."""
 
-    slicing: Slicing
-    slice_seconds: float | str
+    slicing: Slicing | None
+    slice_seconds: float | str | None
+    baseline: str | None = None
+    audio: AudioUpdate | None = None
 
 
 @dataclass(frozen=True)
@@ -32,7 +71,26 @@ class Typed:
     inputs: tuple[Input, ...]
 
 
-def parse(text: str) -> SessionUpdate | Typed:
+@dataclass(frozen=True)
+class Sound:
+    """PCM16 of the microphone; `None`: it was switched off."""
+
+    data: bytes | None
+
+
+@dataclass(frozen=True)
+class Played:
+    """So many samples of an answer came out of the loudspeaker; `playing`: more are on their way."""
+
+    response_id: str
+    samples: int
+    playing: bool
+
+
+ClientEvent = SessionUpdate | Typed | Sound | Played
+
+
+def parse(text: str) -> ClientEvent:
     """A client's message; raises BadInput that says what was expected and what came."""
     if (size := len(text.encode("utf-8", "surrogatepass"))) > MAX_BYTES:
         raise BadInput(f"a message has at most {MAX_BYTES} bytes, this one {size}: send long text in several edits")
@@ -51,18 +109,66 @@ def parse(text: str) -> SessionUpdate | Typed:
             return Typed((Enter(),))
         case "conversation.item.create":
             return Typed((UserText(_message(event, text[:80])), Enter()))
+        case "input_audio_buffer.append":
+            return Sound(_sound(event))
+        case "input_audio_buffer.commit":
+            return Sound(None)
+        case "duplex.audio.played":
+            return _played(event, text[:80])
         case other:
             raise BadInput(f"unknown event type {other[:60]!r}: expected one of " + ", ".join(CLIENT_EVENTS))
 
 
 def _session(event: dict[str, Any], got: str) -> SessionUpdate:
     session = event.get("session")
-    seconds = session.get("slice_seconds", "adaptive") if isinstance(session, dict) else None
-    if seconds != "adaptive" and (isinstance(seconds, bool) or not isinstance(seconds, int | float)):
+    if not isinstance(session, dict):
         raise BadInput(
             f'session.update: expected {{"session": {{"slice_seconds": "adaptive" or a number}}}}, got {got!r}'
         )
-    return SessionUpdate(Slicing.parse(seconds), seconds)
+    seconds, baseline = session.get("slice_seconds"), session.get("baseline")
+    given = "slice_seconds" in session
+    if given and seconds != "adaptive" and (isinstance(seconds, bool) or not isinstance(seconds, int | float)):
+        raise BadInput(f'session.update: expected slice_seconds "adaptive" or a number, got {got!r}')
+    if baseline not in (None, *BASELINES):
+        raise BadInput(f"session.update: expected baseline {' or '.join(BASELINES)}, got {str(baseline)[:40]!r}")
+    audio = _audio(session["audio"], got) if session.get("audio") is not None else None
+    return SessionUpdate(Slicing.parse(seconds) if given else None, seconds, baseline, audio)
+
+
+def _audio(audio: Any, got: str) -> AudioUpdate:
+    if isinstance(audio, dict):
+        source, output = audio.get("input") or {}, audio.get("output") or {}
+        if isinstance(source, dict) and isinstance(output, dict):
+            form = source.get("format") or {}
+            kind, rate = (form.get("type", "audio/pcm"), form.get("rate")) if isinstance(form, dict) else (None, None)
+            voice, system = output.get("voice"), output.get("system")
+            good = kind == "audio/pcm" and rate in (None, *RATES) and not isinstance(rate, bool)
+            if good and (voice is None or isinstance(voice, str)) and system in (None, *SYSTEMS):
+                return AudioUpdate(rate, voice, "voice" in output, system)
+    expected = (
+        f'{{"input": {{"format": {{"type": "audio/pcm", "rate": {" or ".join(map(str, RATES))}}}}}, '
+        f'"output": {{"voice": an id or null, "system": {" or ".join(SYSTEMS)}}}}}'
+    )
+    raise BadInput(f"session.update: expected audio {expected}, got {got!r}")
+
+
+def _sound(event: dict[str, Any]) -> bytes:
+    audio = event.get("audio")
+    try:
+        data = base64.b64decode(audio, validate=True) if isinstance(audio, str) else b""
+    except (binascii.Error, ValueError):
+        data = b""
+    if not data or len(data) % 2:
+        raise BadInput("input_audio_buffer.append: expected audio, 16-bit samples (little endian, mono) in base64, "
+                       f"got {str(audio)[:20]!r}")  # fmt: skip
+    return data
+
+
+def _played(event: dict[str, Any], got: str) -> Played:
+    match event:
+        case {"response_id": str(name), "samples": int(samples), "playing": bool(playing)} if samples >= 0:
+            return Played(name, samples, playing)
+    raise BadInput(f"duplex.audio.played: expected response_id, samples (0 or more) and playing, got {got!r}")
 
 
 def _edit(event: dict[str, Any], got: str) -> Typed:

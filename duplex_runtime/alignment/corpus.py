@@ -96,8 +96,8 @@ class Exchange:
     """A question in many wordings and its answer.
 
     `parts` are spoken in order; an answer that was cut resumes with the part it was cut in. `inner` are
-    questions that a listener may throw in, `more` are wordings for training only, and so are `leaning`, which make sense
-    only while their topic is explained ("Do they sleep?").
+    questions that a listener may throw in, `more` are wordings for training only, and so are `leaning`, which make
+    sense only while their topic is explained ("Do they sleep?").
     """
 
     id: str

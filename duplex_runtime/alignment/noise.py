@@ -110,7 +110,8 @@ def bare(text: str) -> str:
 
 
 def as_typed(text: str, rng: Random, bare_share: float = 0.4) -> str:
-    """A written sentence as somebody might type it."""
+    """A written sentence as somebody might type it; never nothing."""
+    written = text
     opening = rng.random()
     if opening < 0.12:
         text = f"{rng.choice(_BEFORE)}{rng.choice((',', ''))} {text}"
@@ -128,7 +129,7 @@ def as_typed(text: str, rng: Random, bare_share: float = 0.4) -> str:
         text = typo(text, rng)
         if rng.random() < 0.3:
             text = typo(text, rng)
-    return text
+    return text if text.strip() else written
 
 
 def normal(text: str) -> str:

@@ -95,11 +95,13 @@ class LoadedModel:
         return make_engine(self, slots)
 
     def conversation(
-        self, system: str, slicing: Slicing, pause_seconds: float | None = None
+        self, system: str, slicing: Slicing, pause_seconds: float | None = None, barge_in: bool = False
     ) -> DuplexConversation | TurnConversation:
-        """A new conversation of `system` (`duplex` or `turns`)."""
+        """A new conversation of `system` (`duplex` or `turns`); the last two are of `TurnConversation`."""
         if system == "turns":
-            return TurnConversation(self.layout, self.vocabulary, slicing, self.memory, pause_seconds=pause_seconds)
+            return TurnConversation(
+                self.layout, self.vocabulary, slicing, self.memory, pause_seconds=pause_seconds, barge_in=barge_in
+            )
         return DuplexConversation(
             self.layout,
             self.vocabulary,
