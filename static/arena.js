@@ -41,6 +41,7 @@ export class Arena {
     /** Ends what listens outside of the fragment. */
     this.leaving = new AbortController();
     this.sliceSelect = /** @type {HTMLSelectElement} */ (this.part("slices"));
+    this.baselineSelect = /** @type {HTMLSelectElement} */ (this.part("baseline"));
     this.panels = SYSTEMS.map((system) => new AnswerPanel(this.part(`panel-${system}`), system));
     this.ratings = SYSTEMS.map((system) => new Rating(
       /** @type {HTMLFormElement} */ (this.part(`rating-${system}`)), system, () => this.state.session?.id ?? null));
@@ -129,7 +130,8 @@ export class Arena {
   #opened() {
     const chosen = this.sliceSelect.value;
     const slice_seconds = chosen === "adaptive" ? chosen : Number(chosen);
-    this.connection.send({ type: "session.update", session: { slice_seconds } });
+    const baseline = /** @type {import("./wire.js").Baseline} */ (this.baselineSelect.value);
+    this.connection.send({ type: "session.update", session: { slice_seconds, baseline } });
   }
 
   /** @param {ServerEvent} event */
@@ -325,11 +327,13 @@ export class Arena {
     this.part("pause").addEventListener("click", () => this.timeline.pause(!this.timeline.paused));
     this.part("zoom-in").addEventListener("click", () => this.timeline.zoomBy(1));
     this.part("zoom-out").addEventListener("click", () => this.timeline.zoomBy(-1));
-    this.sliceSelect.addEventListener("change", () => {
-      // A talk under way keeps its slices: it would be lost with its timeline.
-      if (this.state.items.length === 0) this.#newSession();
-      else this.part("hint").textContent = "The new slices begin with a new session: press “new”.";
-    });
+    for (const select of [this.sliceSelect, this.baselineSelect]) {
+      select.addEventListener("change", () => {
+        // A talk under way stays as it is: it would be lost with its timeline.
+        if (this.state.items.length === 0) this.#newSession();
+        else this.part("hint").textContent = "That begins with a new session: press “new”.";
+      });
+    }
     this.root.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || event.isComposing) return;
       event.preventDefault();

@@ -12,7 +12,9 @@
  *
  * @typedef {{input?: {format: {type: "audio/pcm", rate: 16000 | 24000}},
  *   output?: {voice?: string | null, system?: System}}} AudioUpdate
- * @typedef {{type: "session.update", session: {slice_seconds?: SliceSeconds, audio?: AudioUpdate}}} SessionUpdate
+ * @typedef {"strict" | "barge-in"} Baseline
+ * @typedef {{type: "session.update", session: {slice_seconds?: SliceSeconds, baseline?: Baseline,
+ *   audio?: AudioUpdate}}} SessionUpdate
  * @typedef {{type: "duplex.input.edit", delete: number, insert: string}} InputEdit
  * @typedef {{type: "duplex.input.enter"}} InputEnter
  * @typedef {{type: "input_audio_buffer.append", audio: string}} AudioAppend
@@ -25,7 +27,7 @@
  * @typedef {{ears: Ears | null, note: string, voices: ServerVoice[], voice: string | null, system: System,
  *   rate: number}} SessionAudio
  * @typedef {{id: string, model: string, parameters: number, aligned: boolean, slice_seconds: SliceSeconds,
- *   tokens_per_second: number, systems: System[], audio?: SessionAudio}} Session
+ *   tokens_per_second: number, systems: System[], baseline?: Baseline, audio?: SessionAudio}} Session
  * @typedef {{type: "session.created", session: Session, at: number}} SessionCreated
  * @typedef {{type: "duplex.slice", system: System, index: number, opened_at: number,
  *   at: number, user: string, idle: boolean, p_idle: number | null}} Slice
@@ -123,10 +125,15 @@ const isAudio = isRecord({
 });
 const isSpokenWord = isRecord({ text: isName, start: isTime, end: isTime, committed_at: isTime });
 
+/** @type {Check} */
+const isBaseline = (value) => value === "strict" || value === "barge-in";
+
 /** @type {Record<string, Record<string, Check>>} */
 const CLIENT_EVENTS = {
   "session.update": {
-    session: isRecord({ slice_seconds: isOptional(isSliceSeconds), audio: isOptional(isAudioUpdate) }),
+    session: isRecord({
+      slice_seconds: isOptional(isSliceSeconds), baseline: isOptional(isBaseline), audio: isOptional(isAudioUpdate),
+    }),
   },
   "input_audio_buffer.append": { audio: (value) => isPcm(value) && value.length > 0 },
   "input_audio_buffer.commit": {},

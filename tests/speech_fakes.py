@@ -38,6 +38,8 @@ class Loudness:
 class Listening:
     """Hears the next text of a list in every utterance: as a partial while it lasts, for certain at its end."""
 
+    hasty = False
+
     def __init__(self, texts: Iterator[str]) -> None:
         self._texts, self._text, self._at = texts, "", 0.0
 
@@ -81,7 +83,7 @@ class FakeKit:
         self._texts, self._voice, self._deaf = iter(texts), voice or Tone(), deaf
 
     def about(self) -> dict[str, Any]:
-        ears = None if self._deaf else {"name": "list", "offline": True}
+        ears = None if self._deaf else {"name": "list", "offline": True, "note": ""}
         return {"ears": ears, "note": "", "voices": [{"id": "tone", "name": "Tone", "note": ""}], "rate": MOUTH_RATE}
 
     def ears(self) -> Ears:

@@ -3,47 +3,23 @@
 espeak-ng speaks the same every time, so that what is recognised is the same every time.
 """
 
-import ctypes
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from duplex_runtime.speech.base import EAR_RATE
-
-#: int callback(short *wav, int numsamples, espeak_EVENT *events)
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
-_SYNCHRONOUS, _RATE, _UTF8 = 2, 1, 1
+from duplex_runtime.speech.espeak import Espeak
 
 
 @cache
 def say(text: str, voice: str = "en-us", words_a_minute: int = 150) -> np.ndarray:
     """`text` spoken, with about 0.1 s of silence around it; do not write into it."""
-    import espeakng_loader
-
-    library = ctypes.CDLL(espeakng_loader.get_library_path())
-    rate = library.espeak_Initialize(_SYNCHRONOUS, 0, str(espeakng_loader.get_data_path()).encode(), 0)
-    assert rate > 0, "espeak-ng does not start"
-    pieces: list[np.ndarray] = []
-
-    def take(samples: "ctypes._Pointer[ctypes.c_short]", count: int, events: int) -> int:
-        if samples and count > 0:
-            pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
-        return 0
-
-    callback = _CALLBACK(take)
-    library.espeak_SetSynthCallback(callback)
-    assert library.espeak_SetVoiceByName(voice.encode()) == 0
-    library.espeak_SetParameter(_RATE, words_a_minute, 0)
-    raw = text.encode()
-    assert library.espeak_Synth(raw, len(raw) + 1, 0, 0, 0, _UTF8, None, None) == 0
-    library.espeak_Synchronize()
-    library.espeak_SetSynthCallback(_CALLBACK())  # ours is gone once this returns
-    whole = np.concatenate(pieces).astype(np.float64)
-    at = np.arange(round(len(whole) * EAR_RATE / rate)) * rate / EAR_RATE
+    spoken = Espeak(voice, words_a_minute, pitch_range=50, pitch=50).say(text)
+    at = np.arange(round(len(spoken.samples) * EAR_RATE / spoken.rate)) * spoken.rate / EAR_RATE
     # a plain average over the width of a new sample is filter enough for a test
-    smooth = np.convolve(whole, np.full(2, 0.5), "same")
-    sound = np.round(np.interp(at, np.arange(len(whole)), smooth) * 0.6).astype(np.int16)
+    smooth = np.convolve(spoken.samples, np.full(2, 0.5), "same")
+    sound = np.round(np.interp(at, np.arange(len(smooth)), smooth) * 0.6 * 32767).astype(np.int16)
     edge = silence(0.1)
     return np.concatenate([edge, sound, edge])
 

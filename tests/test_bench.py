@@ -59,9 +59,10 @@ def test_a_model_that_never_answers_still_ends_in_json(
     monkeypatch.setattr(bench, "slice_cost", lambda name: {"slice": 1.0})
     monkeypatch.setattr(bench, "reaction", silent)
     monkeypatch.setattr(bench, "screen_reaction", silent)
+    monkeypatch.setattr(bench.bench_voice, "run", lambda name, out: {"underruns": 0, "notes": ["flite: missing"]})
     assert main(["bench", "all", "--model", model]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert "NaN" not in last
     result = json.loads(last)
     assert (result["slice"], result["batch_16"]) == (1.0, 4.0)
-    assert [note.split(":")[0] for note in result["notes"]] == ["llamacpp", "reaction", "screen"]
+    assert [note.split(":")[0] for note in result["notes"]] == ["llamacpp", "reaction", "screen", "flite"]

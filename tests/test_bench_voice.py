@@ -153,10 +153,20 @@ def test_a_backchannel_after_which_the_answer_ends_stopped_it(said: Recorded) ->
 
 def test_an_answer_that_comes_too_early_is_no_latency(said: Recorded) -> None:
     stage = Stage(said)
-    stage.answer("one", stage.lines[0][0] + 0.5, 2.0)
+    stage.answer("one", stage.lines[0][0] + 0.5, 2.0)  # nothing was said before
     results = Results({"slt": examine(said, stage.heard())})
     assert results.answered == []
     assert f"answered before it was over: {LINES[0].text!r}" in results.notes()
+
+
+def test_an_answer_that_comes_only_while_the_person_goes_on_is_late_and_not_early(said: Recorded) -> None:
+    stage = Stage(said)
+    (_, end), (second, _) = stage.lines[:2]
+    stage.answer("one", second + 0.2, 1.5)
+    results = Results({"slt": examine(said, stage.heard())})
+    assert results.figures()["end_to_sound_ms_p50"] == pytest.approx(1000 * (second + 0.2 - end), abs=12)
+    assert [reaction.line for reaction in results.answered] == [LINES[0]]
+    assert not any("before it was over" in note for note in results.notes())
 
 
 def test_a_model_that_says_nothing_has_no_figures(said: Recorded, capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,7 +64,12 @@ def test_only_what_was_typed_since_can_be_taken_back() -> None:
 
 
 def test_spoken_words_are_no_characters_of_the_text_box() -> None:
-    talk = aloud({"hello": "hi you"}).hear(UserText("well, ")).hear(UserText("hello ", spoken=True)).hear(UserText("hello. "))
+    talk = (
+        aloud({"hello": "hi you"})
+        .hear(UserText("well, "))
+        .hear(UserText("hello ", spoken=True))
+        .hear(UserText("hello. "))
+    )
     talk.until(2.0)
     assert [s.characters for s in talk.of(Sealed)] == [len("well, "), len("hello. ")]
 

@@ -14,6 +14,8 @@ from duplex_runtime.speech.vad import FRAME_SECONDS, VoiceActivity, load_session
 class Parrot:
     """A recogniser that says how much it heard: every 4,000 samples a word becomes certain."""
 
+    hasty = False
+
     def __init__(self) -> None:
         self.calls: list[tuple[str, float]] = []
         self.samples: list[int] = []

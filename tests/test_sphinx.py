@@ -24,36 +24,40 @@ SAID = ("how old are you", "wait a moment", "stop")
 TENTH = np.zeros(EAR_RATE // 10, np.int16)
 
 
-class Decoder:
-    """A `pocketsphinx.Decoder` that is told: its guess after each tenth of a second as (word, start, end) in
-    hundredths, the last one for ever; and `final` after the end."""
+Guess = list[tuple[str, int, int]]
 
-    def __init__(self, *guesses: list[tuple[str, int, int]], final: list[tuple[str, int, int]] | None = None) -> None:
-        self.guesses = list(guesses)
-        self.final = final
+
+class Decoder:
+    """A `pocketsphinx.Decoder` that is told: its guess at each look as (word, start, end) in hundredths, the last one
+    for ever; and what a second search finds at the ends of the utterance, one after the other."""
+
+    def __init__(self, *guesses: Guess, again: tuple[Guess, ...] = ()) -> None:
+        self.guesses, self.again = list(guesses), list(again)
         self.calls: list[str] = []
+        self.searched = 0  # bytes since the utterance was started
         self.over = False
 
     def start_utt(self) -> None:
         self.calls.append("start")
-        self.over = False
+        self.searched, self.over = 0, False
 
     def end_utt(self) -> None:
+        assert not self.over, "ended twice"
         self.calls.append("end")
         self.over = True
 
     def process_raw(self, data: bytes, no_search: bool, full_utt: bool) -> None:
-        assert data and not no_search and not full_utt
+        assert data and not no_search and not full_utt and not self.over
+        self.searched += len(data)
 
     def seg(self) -> list[SimpleNamespace] | None:
-        guess = self.final if self.over and self.final is not None else self.guesses[0]
-        if len(self.guesses) > 1:
-            self.guesses.pop(0)
+        told = self.again if self.over and self.again else self.guesses
+        guess = told.pop(0) if len(told) > 1 else told[0]
         return [SimpleNamespace(word=w, start_frame=s, end_frame=e - 1) for w, s, e in guess] or None
 
 
-def ear(decoder: Decoder, at: float = 0.0, patience: Patience | None = None) -> SphinxListening:
-    made = SphinxListening(decoder, patience or Patience(ended_seconds=0.3, same_seconds=0.2))
+def ear(decoder: Decoder, at: float = 0.0) -> SphinxListening:
+    made = SphinxListening(decoder, Patience(look_seconds=0.1, again_seconds=0.5, ended_seconds=0.2))
     made.begin(at)
     return made
 
@@ -65,33 +69,32 @@ def texts(words: tuple[Word, ...] | list[Word]) -> list[str]:
 # — when a word is certain —
 
 
-def test_a_word_is_certain_when_it_stood_still_and_ended_a_while_ago() -> None:
-    made = ear(Decoder([("tell", 0, 10)], [("tell", 0, 10), ("me", 10, 20)]), at=50.0)
+def test_words_are_certain_after_a_second_search_if_they_ended_a_while_ago() -> None:
+    first = [("sell", 0, 10), ("me", 10, 20), ("a", 40, 50)]
+    decoder = Decoder(first, again=([("tell", 0, 10), ("me", 10, 20), ("about", 40, 50)],))
+    made = ear(decoder, at=50.0)
     told = [made.feed(TENTH, 50 + 0.1 * n) for n in range(1, 7)]
-    assert [texts(h.words) for h in told] == [[], [], [], ["tell"], ["me"], []]
-    assert [h.partial for h in told] == ["tell", "tell me", "tell me", "me", "", ""]
-    assert told[3].words == (Word("tell", 50.0, 50.1, 50.4),)
+    assert [texts(h.words) for h in told] == [[], [], [], [], ["tell", "me"], []]
+    assert [h.partial for h in told] == ["sell me a"] * 4 + ["about", "a"]
+    assert told[4].words == (Word("tell", 50.0, 50.1, 50.5), Word("me", 50.1, 50.2, 50.5))
+    assert decoder.calls == ["start", "end", "start"]
+    assert decoder.searched == 6 * len(TENTH) * 2, "all of the sound is searched again, and then goes on"
 
 
-def test_a_word_that_changes_begins_to_wait_anew() -> None:
-    steady = [[("tell", 0, 10)]] * 3
-    made = ear(Decoder(*steady, [("sell", 0, 10)]))
-    told = [made.feed(TENTH, 0.1 * n) for n in range(1, 8)]
-    assert [texts(h.words) for h in told] == [[], [], [], [], [], ["sell"], []]
-
-
-def test_a_word_waits_for_those_before_it() -> None:
-    guesses = [[(f"w{n}", 0, 10), ("me", 10, 20)] for n in range(9)]
-    made = ear(Decoder(*guesses))
-    assert all(made.feed(TENTH, 0.1 * n).words == () for n in range(1, 9))
-
-
-def test_what_is_certain_stays_even_if_the_last_search_finds_other_words() -> None:
-    decoder = Decoder([("tell", 0, 10), ("me", 10, 20)], final=[("sell", 0, 9), ("me", 9, 20), ("more", 20, 45)])
+def test_what_is_certain_stays_even_if_a_later_search_finds_other_words() -> None:
+    early = [("tell", 0, 10), ("me", 10, 20)]
+    late = [("sell", 0, 9), ("him", 9, 18), ("more", 18, 45)]
+    decoder = Decoder(early, again=(early, late))
     made = ear(decoder)
-    told = [made.feed(TENTH, 0.1 * n) for n in range(1, 6)]
+    told = [made.feed(TENTH, 0.1 * n) for n in range(1, 7)]
     assert [text for h in told for text in texts(h.words)] == ["tell", "me"]
-    assert texts(made.end(0.6).words) == ["more"]
+    assert made.end(0.6) == Hypothesis((Word("more", 0.2, 0.45, 0.6),))
+
+
+def test_the_end_makes_everything_certain() -> None:
+    made = ear(Decoder([("tell", 0, 10)], again=([("tell", 0, 10), ("me", 10, 20)],)))
+    assert made.feed(TENTH, 0.1) == Hypothesis((), "tell")
+    assert made.end(0.2) == Hypothesis((Word("tell", 0.0, 0.1, 0.2), Word("me", 0.1, 0.2, 0.2)))
 
 
 def test_silence_and_noises_are_no_words() -> None:
@@ -115,16 +118,19 @@ def test_small_pieces_of_sound_are_looked_at_together() -> None:
 
 
 def test_a_long_utterance_is_begun_anew_in_a_pause() -> None:
-    decoder = Decoder([("so", 0, 10), ("<sil>", 10, 60)])
-    made = ear(decoder, at=2.0)
-    words = [w for n in range(1, 125) for w in made.feed(TENTH, 2 + 0.1 * n).words]
-    assert decoder.calls == ["start", "end", "start"]
-    assert texts(words)[:1] == ["so"]
-    restless = Decoder(*[[(f"w{n}", 0, 10)] for n in range(400)])
-    made = ear(restless)
-    for n in range(1, 270):
+    made = ear(Decoder([("so", 0, 10), ("<sil>", 10, 40)]), at=2.0)
+    words = [w for n in range(1, 121) for w in made.feed(TENTH, 2 + 0.1 * n).words]
+    assert [(w.text, w.start) for w in words] == [("so", 2.0), ("so", pytest.approx(8.1))]
+
+
+def test_a_long_utterance_without_a_pause_is_begun_anew_as_well() -> None:
+    decoder = Decoder([("so", 0, 10)])
+    made = ear(decoder)
+    sizes = []
+    for n in range(1, 300):
         made.feed(TENTH, 0.1 * n)
-    assert restless.calls == ["start", "end", "start"], "at the latest after 25 s"
+        sizes.append(decoder.searched / 2 / EAR_RATE)
+    assert max(sizes) == pytest.approx(12.0)
 
 
 def test_an_ear_can_be_ended_twice_and_begun_without_an_end() -> None:
@@ -226,7 +232,7 @@ def test_plurals_and_possessives_are_spoken_as_their_word() -> None:
 
 def test_a_missing_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
-    with pytest.raises(DuplexError, match=r"pip install 'duplex-arena\[speech\]'") as caught:
+    with pytest.raises(DuplexError, match=r"pip install 'duplex-arena\[voice\]'") as caught:
         Sphinx()
     assert caught.value.code == "ears_missing"
 

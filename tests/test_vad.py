@@ -81,7 +81,7 @@ def test_a_reset_forgets() -> None:
 
 def test_a_missing_network_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DuplexError, match=r"pip install 'duplex-arena\[speech\]'") as caught:
+    with pytest.raises(DuplexError, match=r"pip install 'duplex-arena\[voice\]'") as caught:
         vad.load_session.__wrapped__()
     assert caught.value.code == "ears_missing"
 

@@ -230,7 +230,7 @@ def test_a_broken_model_is_no_missing_one(tmp_path: Path) -> None:
 
 def test_a_missing_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
-    with pytest.raises(DuplexError, match=r"pip install 'duplex-arena\[speech\]'"):
+    with pytest.raises(DuplexError, match=r"pip install 'duplex-arena\[voice\]'"):
         Whisper(Choice("tiny.en"))
 
 

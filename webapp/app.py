@@ -36,7 +36,10 @@ def create_app(settings: Settings) -> FastAPI:
     torch.set_num_threads(1)  # two workers on two cores; slices are too small to be split
     workers = {system: Worker(system, Loop(model.engine(settings.slots))) for system, model in models.items()}
     pool = ThreadPoolExecutor(SOUND_THREADS, "sound")
-    arena = Arena(settings, models, workers, store, Kit(settings.ears, settings.coqui), pool)
+    kit = Kit(settings.ears, settings.coqui)
+    if settings.ears == "whisper":
+        kit.recogniser()  # fetched before anybody waits for it
+    arena = Arena(settings, models, workers, store, kit, pool)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -3,6 +3,8 @@
 engine    our engine beside others on the same weights (duplex_runtime/evaluation/peers.py)
 slice     one slice of the duplex model: 5 words appended, 10 tokens said, at 60 to 350 tokens of history
 reaction  a real server, a client that types 30 sentences key by key: last key → first word received
+prosody   is speech even where slices join? pitch, loudness and pauses there, against the same text spoken whole
+voice     a recorded person speaks into a real browser's microphone, and both sides are recorded (webapp/bench_voice.py)
 """
 
 from __future__ import annotations
@@ -25,18 +27,29 @@ import torch
 
 from duplex_runtime.alignment.corpus import load
 from duplex_runtime.engine.requests import Engine, Sampling, SliceRequest
-from duplex_runtime.errors import DuplexError
-from duplex_runtime.evaluation import peers
+from duplex_runtime.errors import BadInput, DuplexError
+from duplex_runtime.evaluation import peers, prosody
 from duplex_runtime.models.load import load_model
+from duplex_runtime.speech.kit import Kit
+from webapp import bench_voice
 
 
-def run(what: str, model: str) -> int:
-    """Run one benchmark, or all. In `all` a row that cannot be measured is null, and `notes` says why."""
+def run(what: str, model: str, out: Path | None = None) -> int:
+    """Run one benchmark, or all. In `all` a row that cannot be measured is null, and `notes` says why.
+
+    out: where `prosody` and `voice` leave what there is to listen to.
+    """
+    if out and what not in ("prosody", "voice"):
+        raise BadInput(f"--out: expected with prosody or voice, which write sound, got it with {what}")
+    if what == "prosody":
+        prosody.run(Kit().voice("espeak"), out)
+        return 0
     benchmarks: dict[str, Callable[[str], dict[str, Any]]] = {
         "engine": peers.run,
         "slice": slice_cost,
         "reaction": reaction,
         "screen": screen_reaction,
+        "voice": lambda name: bench_voice.run(name, out),
     }
     result: dict[str, Any] = {}
     notes: list[str] = []

@@ -19,7 +19,7 @@ import statistics
 import tempfile
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +151,7 @@ def hold(port: int, said: Recorded) -> Heard:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         wav = Path(folder) / "person.wav"
         write_wav(wav, said.sound, RATE)
-        with talking(playwright, wav) as page:
+        with talking(playwright.chromium, wav) as page:
             page.goto(f"http://127.0.0.1:{port}/", timeout=PATIENCE_MS)
             speak_up(page)
             page.wait_for_function(f"heard.seconds > {said.seconds + 1.0}", timeout=1000 * (said.seconds + 60))
@@ -207,6 +207,11 @@ class Reaction:
     went_on: bool | None
     reached: tuple[float, ...] | None
 
+    @property
+    def waits(self) -> bool:
+        """It asked for an answer and got none yet."""
+        return self.line.kind in ("question", "explanation") and not self.fell_in and self.answer_at is None
+
 
 @dataclass(frozen=True)
 class Talk:
@@ -221,11 +226,18 @@ class Talk:
 def examine(said: Recorded, heard: Heard) -> Talk:
     """Compare what was said with what was recorded."""
     placed, lost = _places(said, heard)
-    reactions = []
+    reactions: list[Reaction] = []
     begins = [begin for _, begin, _ in placed]
     for number, (line, begin, end) in enumerate(placed):
         until = begins[number + 1] if number + 1 < len(begins) else len(heard.loudspeaker) / heard.rate
-        reactions.append(_react(line, begin, end, until, heard))
+        reaction = _react(line, begin, end, until, heard)
+        if reactions and reaction.answer_at is not None and reaction.answer_at < end and reactions[-1].waits:
+            # nobody answers what was not said yet: this is what the line before was waiting for
+            before, late = reactions[-1], reaction.answer_at
+            reached = _reached(heard, before.begin, before.end, late)
+            reactions[-1] = replace(before, answer_at=late, reached=reached)
+            reaction = replace(reaction, fell_in=True, answer_at=None, reached=None)
+        reactions.append(reaction)
     counted = max((int(told.event.get("underruns", 0)) for told in heard.reports), default=0)
     return Talk(tuple(reactions), tuple(_gaps(heard)), counted, tuple(lost))
 

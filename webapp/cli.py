@@ -217,10 +217,12 @@ def parser() -> argparse.ArgumentParser:
     bench = command("bench", _bench, "Measure on this machine; the last line is JSON.")
     bench.add_argument(
         "what",
-        choices=("engine", "slice", "reaction", "screen", "all"),
+        choices=("engine", "slice", "reaction", "screen", "prosody", "voice", "all"),
         help="engine: ours beside others; slice: cost of a slice; reaction: last key to first word at a client; "
-        "screen: the same in a browser",
+        "screen: the same in a browser; prosody: how even speech is where slices join; voice: a recorded person speaks "
+        "into a browser's microphone",
     )
+    bench.add_argument("--out", type=Path, metavar="DIR", help="prosody, voice: leave the sound here, to listen to")
     model(bench)
     return top
 
@@ -342,7 +344,7 @@ def _convert(a: argparse.Namespace) -> int:
 def _bench(a: argparse.Namespace) -> int:
     from webapp.bench import run
 
-    return run(a.what, a.model)
+    return run(a.what, a.model, a.out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a person says and hears at the page, recorded in a real browser whose microphone plays a WAV.
 
-with sync_playwright() as playwright, talking(playwright, wav) as page:
+with sync_playwright() as playwright, talking(playwright.chromium, wav) as page:
     page.goto(url)
     …
     heard = fetch(page)          # tracks of sound, events with their times, all on one clock
@@ -67,7 +67,7 @@ class Heard:
 
 
 @contextmanager
-def talking(playwright: Any, wav: Path | None, *, allowed: bool = True) -> Iterator[Any]:
+def talking(chromium: Any, wav: Path | None, *, allowed: bool = True) -> Iterator[Any]:
     """A page in a browser whose microphone plays `wav` once it is switched on; allowed: the person lets it be used."""
     from playwright.sync_api import Error as PlaywrightError
 
@@ -79,7 +79,7 @@ def talking(playwright: Any, wav: Path | None, *, allowed: bool = True) -> Itera
     flags += ["--use-fake-ui-for-media-stream"] if allowed else []
     flags += [f"--use-file-for-fake-audio-capture={wav}%noloop"] if wav else []
     try:
-        browser = playwright.chromium.launch(executable_path=path, args=flags)
+        browser = chromium.launch(executable_path=path, args=flags)
     except PlaywrightError as error:
         raise DuplexError("no_browser", f"no Chromium could be started: {error.message.splitlines()[0]}") from None
     try:

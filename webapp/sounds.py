@@ -130,6 +130,7 @@ class Sounds:
             return []
         if self._ears is None:
             self._ears = self.kit.ears()
+        self._ears.hasty = bool(self._speaker and self._speaker.queued_seconds(self._clock.now()))
         events: list[EarEvent] = []
         for frame in frames:
             if frame.data is None:

@@ -35,7 +35,13 @@ class Hypothesis:
 
 
 class Listening(Protocol):
-    """The ear for one person: holds the state of one stream, belongs to one thread at a time."""
+    """The ear for one person: holds the state of one stream, belongs to one thread at a time.
+
+    hasty: set while the mouth speaks, for somebody may be breaking in: words may be called certain sooner, with less
+    to go by.
+    """
+
+    hasty: bool
 
     def begin(self, at: float) -> None:
         """Somebody begins to speak; the first sample of the next `feed` is at `at`."""

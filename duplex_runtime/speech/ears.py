@@ -106,6 +106,15 @@ class Ears:
         self._partial = ""
 
     @property
+    def hasty(self) -> bool:
+        """Somebody may be breaking in (`Listening.hasty`)."""
+        return self._listening.hasty
+
+    @hasty.setter
+    def hasty(self, hasty: bool) -> None:
+        self._listening.hasty = hasty
+
+    @property
     def speaking(self) -> bool:
         """Somebody is speaking, or was a moment ago."""
         return self._gate.open

@@ -12,6 +12,7 @@ import importlib.util
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from duplex_runtime.errors import BadInput, DuplexError
@@ -34,7 +35,7 @@ class VoiceChoice:
 
 
 class Kit:
-    """See the module. ears: one of EARS. coqui: a Coqui model to offer beside the offline voice, or its speakers."""
+    """See the module. ears: one of EARS. coqui: a model of Coqui TTS to offer beside the offline voice."""
 
     def __init__(self, ears: str = "auto", coqui: str | None = None) -> None:
         if ears not in EARS:
@@ -47,21 +48,23 @@ class Kit:
     # — for people —
 
     def about(self) -> dict[str, Any]:
-        """`ears` (None if speech cannot be recognised; `note` says why), `voices`, and the rate of what is said."""
-        kind, note = self._ears_kind()
-        ears = {"name": {"whisper": "Whisper", "sphinx": "PocketSphinx"}[kind], "offline": True} if kind else None
+        """`ears` (None if speech cannot be recognised: `note` says why), `voices`, and the rate of what is said."""
+        kind, note = self._ears_kind
+        name = {"whisper": "Whisper", "sphinx": "PocketSphinx"}.get(kind or "")
+        ears = {"name": name, "offline": True, "note": note} if name else None
         voices = [{"id": v.id, "name": v.name, "note": v.note} for v in self.choices()]
-        return {"ears": ears, "note": note, "voices": voices, "rate": MOUTH_RATE}
+        return {"ears": ears, "note": "" if ears else note, "voices": voices, "rate": MOUTH_RATE}
 
+    @cached_property
     def _ears_kind(self) -> tuple[str | None, str]:
         """Which recogniser, and what to say of it."""
         if self._wanted == "off":
             return None, "speech is not recognised here: the server was started with --ears off"
         if not _installed("faster_whisper") or not _installed("onnxruntime"):
             return None, f"speech cannot be recognised here yet: install it with {INSTALL}"
-        from duplex_runtime.speech.whisper import here
+        from duplex_runtime.speech.whisper import choose, here, this_machine
 
-        if self._wanted == "whisper" or (self._wanted == "auto" and here()):
+        if self._wanted == "whisper" or (self._wanted == "auto" and here(choose(this_machine()))):
             return "whisper", "recognises free speech"
         if not _installed("pocketsphinx"):
             return None, f"speech cannot be recognised here yet: install it with {INSTALL}"
@@ -83,14 +86,18 @@ class Kit:
         """A person's ears; raises DuplexError `ears_missing`. The first may take seconds."""
         from duplex_runtime.speech.vad import VoiceActivity, load_session
 
-        kind, note = self._ears_kind()
+        recogniser = self.recogniser()
+        return Ears(VoiceActivity(load_session()), recogniser.listen())
+
+    def recogniser(self) -> Recogniser:
+        """Everybody's recogniser. Whisper's model is fetched, with a progress bar, if it was asked for by name."""
+        kind, note = self._ears_kind
         if kind is None:
             raise DuplexError("ears_missing", note)
         with self._lock:
             if self._recogniser is None:
-                self._recogniser = _whisper() if kind == "whisper" else _sphinx()
-            recogniser = self._recogniser
-        return Ears(VoiceActivity(load_session()), recogniser.listen())
+                self._recogniser = _whisper(self._wanted == "whisper") if kind == "whisper" else _sphinx()
+            return self._recogniser
 
     def voice(self, name: str) -> Voice:
         """A voice by its id; raises BadInput for one that is not offered, DuplexError for one that is broken."""
@@ -114,10 +121,10 @@ def _sphinx() -> Recogniser:
     return Sphinx()
 
 
-def _whisper() -> Recogniser:
-    from duplex_runtime.speech.whisper import Whisper
+def _whisper(download: bool) -> Recogniser:
+    from duplex_runtime.speech.whisper import Whisper, choose, this_machine
 
-    return Whisper()
+    return Whisper(choose(this_machine()), download=download)
 
 
 def _espeak() -> Voice:
@@ -129,4 +136,4 @@ def _espeak() -> Voice:
 def _coqui(name: str) -> Voice:
     from duplex_runtime.speech.coqui import Coqui
 
-    return Coqui(name)
+    return Coqui(name, download=True, allow_non_commercial=True)  # it was asked for by name

@@ -19,6 +19,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ _VERSION = 1  # of what stands in the cache
 
 @dataclass(frozen=True)
 class Tuning:
-    """How PocketSphinx searches, found by trying on held-out wordings in three voices. `again`: at the end of what was
-    said, it is searched a second time with all that is then known."""
+    """How PocketSphinx searches, found by trying on held-out wordings in three voices. `again`: a second
+    search with all that is known at the end."""
 
     language_weight: float = 6.5
     beam: float = 1e-48
@@ -50,12 +51,17 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Patience:
-    """When a word is certain: it ended `ended_seconds` ago and has not changed for `same_seconds`. New words are looked
-    for every `look_seconds`."""
+    """Every `look_seconds` of sound the guess is renewed. Every `again_seconds` what was said is searched a second
+    time, and words that ended `ended_seconds` ago are certain.
 
-    ended_seconds: float = 0.3
-    same_seconds: float = 0.2
+    In haste, for somebody may be breaking in: from `haste_from_seconds` of sound on (0.3 of them before the voice) the
+    second search comes every `haste_seconds`, and its first words are certain as far as both searches agree."""
+
     look_seconds: float = 0.1
+    again_seconds: float = 1.0
+    ended_seconds: float = 0.4
+    haste_from_seconds: float = 0.7
+    haste_seconds: float = 0.2
 
 
 class Sphinx:
@@ -109,50 +115,64 @@ class _Found:
 
 class SphinxListening:
     """One person's ear. `decoder`: a `pocketsphinx.Decoder` of its own; it keeps what it learned of voice and
-    microphone from one utterance to the next."""
+    microphone from one utterance to the next.
 
-    #: An utterance is ended here and begun anew, in a pause or at the latest: what is searched grows with it.
-    _LONG_SECONDS, _LONGEST_SECONDS = 12.0, 25.0
+    While somebody speaks, PocketSphinx looks at the language model only roughly: of the words of the voice slt one in
+    five or six was wrong, even half a second later. Its second search at the end of an utterance has half the errors.
+    So the utterance is ended now and then, and its sound searched once more from the beginning, which takes about
+    0.08 s for each second of it. (`Decoder.nbest` within an utterance would be cheaper, and crashes the process.)
+    """
+
+    #: From here on an utterance is begun anew, in a pause or at the latest: what is searched again grows with it.
+    _LONG_SECONDS, _LONGEST_SECONDS = 6.0, 12.0
 
     def __init__(self, decoder: Any, patience: Patience = Patience()) -> None:
         self._decoder = decoder
         self._patience = patience
         self._open = False
-        self._at = 0.0
-        self._heard = self._looked = 0.0  # seconds of this utterance, and when words were last looked for
-        self._done = 0.0  # end of the last word that is certain
-        self._before: list[tuple[_Found, float]] = []  # the last guess, and since when each word stands there
-        self._partial = ""
+        self.hasty = False
+        self._reset(0.0)
 
     def begin(self, at: float) -> None:
         """Somebody begins to speak; the first sample of the next `feed` is at `at`."""
         if self._open:
             self._decoder.end_utt()
+        self._reset(at)
         self._decoder.start_utt()
         self._open = True
-        self._at = at
-        self._heard = self._looked = self._done = 0.0
-        self._before = []
-        self._partial = ""
 
     def feed(self, samples: np.ndarray, now: float) -> Hypothesis:
         """int16[n] → words that became certain, and the rest of the guess."""
         if len(samples):  # PocketSphinx refuses no bytes at all
-            self._decoder.process_raw(samples.astype("<i2").tobytes(), False, False)
-        self._heard += len(samples) / EAR_RATE
-        if self._heard - self._looked < self._patience.look_seconds - _ROUNDING:
+            data = samples.astype("<i2").tobytes()
+            self._sound += data
+            self._decoder.process_raw(data, False, False)
+        heard = self._heard
+        if heard - self._looked < self._patience.look_seconds - _ROUNDING:
             return Hypothesis((), self._partial)
-        self._looked = self._heard
+        self._looked = heard
         words, pause = self._guess()
-        certain = self._certain(words)
-        if self._heard > self._LONGEST_SECONDS or (self._heard > self._LONG_SECONDS and pause > 0.2):
-            certain = self._finish()
-            result = self._commit(certain, now)
-            self.begin(self._at + self._heard)
+        if heard > self._LONGEST_SECONDS or (heard > self._LONG_SECONDS and pause > 0.2):
+            result = self._commit(self._finish(), now)
+            self.begin(self._at + heard)
             return result
+        certain: list[_Found] = []
+        if self._may_search_again(heard):
+            self._searched = heard
+            rough, words = words, self._search_again()
+            certain = [w for w in words if heard - w.end > self._patience.ended_seconds - _ROUNDING]
+            if self.hasty:
+                agreed = takewhile(lambda pair: pair[0].text == pair[1].text, zip(words, rough, strict=False))
+                certain = max(certain, [word for word, _ in agreed], key=len)
         result = self._commit(certain, now)
         self._partial = " ".join(word.text for word in words[len(certain) :])
         return Hypothesis(result.words, self._partial)
+
+    def _may_search_again(self, heard: float) -> bool:
+        since, patience = heard - self._searched + _ROUNDING, self._patience
+        if self.hasty and heard > patience.haste_from_seconds - _ROUNDING:
+            return since > patience.haste_seconds
+        return since > patience.again_seconds
 
     def end(self, now: float) -> Hypothesis:
         """They have stopped: everything is certain."""
@@ -160,42 +180,39 @@ class SphinxListening:
         self._partial = ""
         return result
 
+    def _reset(self, at: float) -> None:
+        self._at = at
+        self._sound = bytearray()
+        self._looked = self._searched = self._done = 0.0
+        self._partial = ""
+
+    @property
+    def _heard(self) -> float:
+        """Seconds of this utterance."""
+        return len(self._sound) / 2 / EAR_RATE
+
     def _guess(self) -> tuple[list[_Found], float]:
         """(words that are not yet certain, seconds of silence behind them)."""
         words: list[_Found] = []
         pause = 0.0
         for segment in self._decoder.seg() or ():
-            found = _Found(
-                re.sub(r"\(\d+\)$", "", segment.word), segment.start_frame / _FRAMES, (segment.end_frame + 1) / _FRAMES
-            )
-            if found.text[0] in "<[+":  # silence and noises
-                pause += found.end - found.start
+            text = re.sub(r"\(\d+\)$", "", segment.word)  # the(2): its second pronunciation
+            start, end = segment.start_frame / _FRAMES, (segment.end_frame + 1) / _FRAMES
+            if text[0] in "<[+":  # silence and noises
+                pause += end - start
                 continue
             pause = 0.0
-            if (found.start + found.end) / 2 > self._done:  # the search may move what is certain a little
-                words.append(_Found(found.text, max(found.start, self._done), found.end))
+            if (start + end) / 2 > self._done:  # another search may move what is certain a little
+                words.append(_Found(text, max(start, self._done), end))
         return words, pause
 
-    def _certain(self, words: list[_Found]) -> list[_Found]:
-        """Those from the first on that have stood still long enough."""
-        now: list[tuple[_Found, float]] = []
-        for i, word in enumerate(words):
-            since = self._heard
-            if len(now) == i < len(self._before):
-                earlier, stood = self._before[i]
-                if earlier.text == word.text and abs(earlier.end - word.end) < 0.05:
-                    since = stood
-            now.append((word, since))
-        certain: list[_Found] = []
-        for word, since in now:
-            if (
-                self._heard - word.end < self._patience.ended_seconds - _ROUNDING
-                or self._heard - since < self._patience.same_seconds - _ROUNDING
-            ):
-                break
-            certain.append(word)
-        self._before = now[len(certain) :]
-        return certain
+    def _search_again(self) -> list[_Found]:
+        """The words that are not yet certain after a second search; the utterance goes on."""
+        words = self._finish()
+        self._decoder.start_utt()
+        self._open = True
+        self._decoder.process_raw(bytes(self._sound), False, False)
+        return words
 
     def _finish(self) -> list[_Found]:
         if not self._open:

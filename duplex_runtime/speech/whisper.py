@@ -156,6 +156,7 @@ class WhisperListening:
     def __init__(self, decode: Callable[[np.ndarray, str], Sequence[Heard]], windows: Windows = Windows()) -> None:
         self._decode = decode
         self._set = windows
+        self.hasty = False  # a window takes as long as it takes
         self.begin(0.0)
 
     def begin(self, at: float) -> None:
@@ -271,6 +272,12 @@ def _load(choice: Choice, download: bool) -> Any:
             f"Whisper {choice.model} ({known.megabytes} MB) is not on this machine, and {advice}; get it with: "
             f"hf download {known.repository}  ({type(error).__name__}: {reason})",
         ) from error
+
+
+def here(choice: Choice) -> bool:
+    """Is the model on this machine, so that nothing has to be fetched?"""
+    known = MODELS.get(choice.model)
+    return _on_disk(known.repository) if known else Path(choice.model).is_dir()
 
 
 def _on_disk(repository: str) -> bool:
