@@ -170,8 +170,11 @@ def test_an_answer_that_comes_only_while_the_person_goes_on_is_late_and_not_earl
 
 
 def test_a_model_that_says_nothing_has_no_figures(said: Recorded, capsys: pytest.CaptureFixture[str]) -> None:
-    results = Results({"slt": examine(said, Stage(said).heard())})
+    stage = Stage(said)
+    stage.tell(5.0, "duplex.audio.problem", where="ears", message="too slow")
+    results = Results({"slt": examine(said, stage.heard())})
     results.print()
+    assert "the server: too slow" in results.notes()
     figures = results.figures()
     missing = {key for key, value in figures.items() if value is None}
     assert missing == {

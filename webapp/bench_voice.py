@@ -215,12 +215,14 @@ class Reaction:
 
 @dataclass(frozen=True)
 class Talk:
-    """One talk: how its lines were answered, gaps in seconds, what the worklet counted, and lines not found."""
+    """One talk: how its lines were answered, gaps in seconds, what the worklet counted, lines not found, and what the
+    server said was wrong."""
 
     reactions: tuple[Reaction, ...]
     gaps: tuple[float, ...]
     counted: int
     lost: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 def examine(said: Recorded, heard: Heard) -> Talk:
@@ -239,7 +241,9 @@ def examine(said: Recorded, heard: Heard) -> Talk:
             reaction = replace(reaction, fell_in=True, answer_at=None, reached=None)
         reactions.append(reaction)
     counted = max((int(told.event.get("underruns", 0)) for told in heard.reports), default=0)
-    return Talk(tuple(reactions), tuple(_gaps(heard)), counted, tuple(lost))
+    wrong = [str(told.event.get("message")) for told in heard.of("duplex.audio.problem")]
+    wrong += [str(told.event.get("error", {}).get("message")) for told in heard.of("error")]
+    return Talk(tuple(reactions), tuple(_gaps(heard)), counted, tuple(lost), tuple(wrong))
 
 
 def _places(said: Recorded, heard: Heard) -> tuple[list[tuple[Line, float, float]], list[str]]:
@@ -437,6 +441,7 @@ class Results:
         notes += [f"answered before it was over: {text!r}" for text in early]
         notes += [f"gaps in answers, ms: {gaps}"] if gaps else []
         notes += [f"not found in the sound of the microphone, its times are guessed: {text!r}" for text in lost]
+        notes += [f"the server: {problem}" for talk in self.talks.values() for problem in talk.problems]
         return notes
 
     def print(self) -> None:

@@ -8,7 +8,7 @@ from html import escape
 
 WIDTH, LEFT, RIGHT, BAR, ROW = 760, 130, 24, 34, 62
 #: One colour a stage, told apart on white as on black, and by those who see fewer colours.
-COLOURS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677", "#aa3377", "#bbbbbb")
+COLOURS = ("#6699cc", "#66ccee", "#55aa66", "#ccbb44", "#ee8877", "#bb88cc", "#bbbbbb")
 
 _STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #222 }

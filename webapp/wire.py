@@ -132,7 +132,7 @@ def _session(event: dict[str, Any], got: str) -> SessionUpdate:
     if baseline not in (None, *BASELINES):
         raise BadInput(f"session.update: expected baseline {' or '.join(BASELINES)}, got {str(baseline)[:40]!r}")
     audio = _audio(session["audio"], got) if session.get("audio") is not None else None
-    return SessionUpdate(Slicing.parse(seconds) if given else None, seconds, baseline, audio)
+    return SessionUpdate(Slicing.parse(session["slice_seconds"]) if given else None, seconds, baseline, audio)
 
 
 def _audio(audio: Any, got: str) -> AudioUpdate:

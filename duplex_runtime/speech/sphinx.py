@@ -131,6 +131,9 @@ class SphinxListening:
         self._patience = patience
         self._open = False
         self.hasty = False
+        self._partial = ""
+        self._looked: float = 0.0
+        self._searched: float = 0.0
         self._reset(0.0)
 
     def begin(self, at: float) -> None:

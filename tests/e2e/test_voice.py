@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from duplex_runtime.evaluation import sound
 from duplex_runtime.recording import read_log
@@ -54,9 +55,14 @@ def part(page: Any, name: str) -> Any:
 
 def heard_until(page: Any, kind: str, more_seconds: float) -> Heard:
     """The recording up to so many seconds after the first event of a kind."""
-    there = "heard.events.some(([, text]) => JSON.parse(text).type === kind)"
-    page.wait_for_function(f"(kind) => {there}", arg=kind, timeout=PATIENCE_MS)
-    page.wait_for_function("(end) => heard.seconds > end", arg=page.evaluate("heard.seconds") + more_seconds)
+    try:
+        there = "heard.events.some(([, text]) => JSON.parse(text).type === kind)"
+        page.wait_for_function(f"(kind) => {there}", arg=kind, timeout=PATIENCE_MS)
+        page.wait_for_function("(end) => heard.seconds > end", arg=page.evaluate("heard.seconds") + more_seconds)
+    except PlaywrightTimeout:
+        told = [t.event for t in fetch(page).received]
+        seen = [f"{e['type']} {e.get('delta', '')[:40]}".strip() for e in told if "hypothesis" not in e["type"]]
+        pytest.fail(f"no {kind} within {PATIENCE_MS / 1000:.0f} s, but {seen}")
     return fetch(page)
 
 
