@@ -345,6 +345,9 @@ function cut(state, event) {
   const { system, at } = event;
   state.scale.active(at);
   const answer = answerOf(state, system, event.response_id, at);
+  const words = state.items.filter((item) => item.kind === "speech" && item.lane === system && item.response === event.response_id)
+    .flatMap((item) => item.words ?? []);
+  for (const parts of [answer.parts.filter((part) => !part.struck), words]) heardBy(parts, event.unheard, at);
   const dropped = answer.parts.filter((part) => !part.struck && part.at > at);
   answer.parts = answer.parts.filter((part) => part.struck || part.at <= at);
   textCut(state, event);
@@ -361,6 +364,21 @@ function cut(state, event) {
   stop.text = unheard;
   stop.slice = event.slice;
   if (unheard) state.add({ lane: system, kind: "struck", from: at, to: at, text: unheard, slice: event.slice });
+}
+
+/**
+ * Aloud, words are heard sooner or later than they were due: what counts is what the server
+ * keeps, all but `unheard`.
+ * @param {{at: number, text: string}[]} parts of one answer, in order @param {string} unheard @param {number} at
+ */
+function heardBy(parts, unheard, at) {
+  if (!unheard) return;
+  let left = parts.reduce((length, part) => length + part.text.length, 0) - unheard.length;
+  for (const part of parts) {
+    left -= part.text.length;
+    if (left >= 0) part.at = Math.min(part.at, at);
+    else if (part.at <= at) part.at = Infinity;
+  }
 }
 
 /** The mark where a model stopped. @param {State} state @param {System} system @param {number} at @returns {Item} */

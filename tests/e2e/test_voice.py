@@ -61,7 +61,8 @@ def heard_until(page: Any, kind: str, more_seconds: float) -> Heard:
         page.wait_for_function("(end) => heard.seconds > end", arg=page.evaluate("heard.seconds") + more_seconds)
     except PlaywrightTimeout:
         told = [t.event for t in fetch(page).received]
-        seen = [f"{e['type']} {e.get('delta', '')[:40]}".strip() for e in told if "hypothesis" not in e["type"]]
+        seen = [f"{e['type']} {e.get('delta', e.get('message', ''))[:60]}".strip() for e in told]
+        seen = [text for text in seen if "hypothesis" not in text and text != "duplex.slice"]
         pytest.fail(f"no {kind} within {PATIENCE_MS / 1000:.0f} s, but {seen}")
     return fetch(page)
 

@@ -139,3 +139,18 @@ test("a model that was not trained for duplex is called so, and no other", () =>
   assert.equal(badge(created.session), "");
   assert.equal(badge({ ...created.session, aligned: false }), "not trained for duplex");
 });
+
+test("aloud, what counts is what the server kept, not what was due", () => {
+  for (const [at, kept] of [[1.0, "Bees are small"], [9.0, "Bees are small"]]) {
+    const state = new State();
+    reduce(state, { type: "response.created", system: "duplex", response: { id: "duplex-1" }, at: 0.5 });
+    for (const [i, delta] of ["Bees", " are", " small", " insects", " that"].entries()) {
+      reduce(state, { type: "response.output_text.delta", system: "duplex", response_id: "duplex-1", slice: 0, delta, at: 0.5 + 0.4 * i });
+    }
+    reduce(state, { type: "duplex.cut", system: "duplex", response_id: "duplex-1", slice: 0, at, unheard: " insects that" });
+    const turn = state.talk.duplex.findLast((t) => t.kind === "answer");
+    assert.equal(turn.answer.parts.filter((p) => !p.struck).map((p) => p.text).join(""), kept);
+    const words = state.items.filter((i) => i.kind === "speech").flatMap((i) => i.words);
+    assert.equal(words.map((w) => w.text).join(""), kept);
+  }
+});
