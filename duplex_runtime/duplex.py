@@ -156,6 +156,7 @@ class DuplexConversation:
             return
         match event:
             case UserText(text, spoken):
+                self._talking &= spoken  # who types waits for no end of speech
                 text = clean(text)
                 if self.slicing.adaptive and text.strip() and not self._typed.strip():
                     self._opened_at = max(at, self._opened_at)
@@ -167,11 +168,12 @@ class DuplexConversation:
                 self._delete(delete)
             case Enter():
                 self._enter = bool(self._typed.strip()) or self._unanswered()
+                self._talking = False
             case SpeechStart():
                 self._talking = True
             case SpeechEnd(ended_at):
+                at = min(at, ended_at) if self._talking else self._last_key_at
                 self._talking = False
-                at = min(at, ended_at)
         self._last_key_at = at
         self._held_back = False
         self._asleep = self.wakes
@@ -230,8 +232,9 @@ class DuplexConversation:
         times = []
         if self._speech:
             times.append(self._speech_end())
-        elif self._awake and not self._talking:
-            silence = self.slicing.patient_seconds if self._held_back else self.slicing.decide_seconds
+        elif self._awake:
+            patient = self._held_back or self._talking
+            silence = self.slicing.patient_seconds if patient else self.slicing.decide_seconds
             times.append(self._last_key_at + silence)
         if self._typed.strip():
             whole = delimited(self._typed)
@@ -264,7 +267,7 @@ class DuplexConversation:
         if due_at is None or now < due_at - 1e-9:
             return None
         self._finish_speech(now)
-        silence = math.inf if self._enter else 0.0 if self._talking else now - self._last_key_at + 1e-9
+        silence = math.inf if self._enter else self._silence(now)
         take = len(self._typed) if silence >= self._word_seconds() else whole_words(self._typed)
         raw, self._typed = self._typed[:take], self._typed[take:]
         entered, self._enter = self._enter, False
@@ -286,6 +289,11 @@ class DuplexConversation:
             self._asleep = False
             return self._request(("", ""), now, silence)
         return self._request(in_slices(raw), now, silence)
+
+    def _silence(self, now: float) -> float:
+        """Seconds since the person said something. While they make sounds, more words may come, for a while."""
+        silence = now - self._last_key_at + 1e-9
+        return 0.0 if self._talking and silence < self.slicing.patient_seconds else silence
 
     def _next_boundary(self, now: float, entered: bool) -> None:
         period = self.slicing.period_seconds

@@ -13,9 +13,10 @@ from duplex_runtime.alignment.corpus import load
 from duplex_runtime.errors import DuplexError
 from duplex_runtime.speech.base import MOUTH_RATE
 from webapp import bench_voice
-from webapp.bench_voice import STAGES, Results, examine
+from webapp.bench_voice import Results
 from webapp.heard import Heard, Told
 from webapp.person import RATE, Line, Recorded, recorded
+from webapp.reactions import STAGES, examine
 
 #: The browser's microphone began so much later than the recording.
 SHIFT = 0.7

@@ -75,18 +75,35 @@ def test_spoken_words_are_no_characters_of_the_text_box() -> None:
 
 
 def test_nothing_is_decided_while_somebody_speaks() -> None:
-    talk = aloud().play([(0.0, SpeechStart()), (0.5, UserText("hello "))], patience=0.0).until(1.9)
+    talk = aloud().play([(0.0, SpeechStart()), (0.5, UserText("hello ", spoken=True))], patience=0.0).until(1.9)
     assert talk.of(Slice) == []
-    talk.until(6.0)
-    assert [s.idle for s in talk.of(Slice)] == [True]  # a long sentence fills a slice, which is not yet answered
-    talk.hear(SpeechEnd(6.0)).until(7.0)
-    assert talk.of(Reaction)
+    talk.hear(SpeechEnd(1.8)).until(3.0)
+    assert [r.to for r in talk.of(Reaction)] == [pytest.approx(1.8 + SLICING.decide_seconds)]
+
+
+def test_noise_that_does_not_end_delays_an_answer_and_prevents_none() -> None:
+    talk = aloud().play([(0.0, SpeechStart()), (0.5, UserText("hello ", spoken=True))], patience=0.0).until(9.0)
+    assert [r.to for r in talk.of(Reaction)] == [pytest.approx(0.5 + SLICING.period_seconds)]
+
+
+def test_who_types_waits_for_no_end_of_speech() -> None:
+    talk = aloud().play([(0.0, SpeechStart()), (1.0, UserText("hello. "))], patience=0.0).until(2.0)
+    assert [r.to for r in talk.of(Reaction)] == [pytest.approx(1.0 + SLICING.pause_seconds)]
+    talk.hear(SpeechEnd(0.1))
+    assert talk.conversation._last_key_at == 1.0
+
+
+def test_asked_to_speak_into_a_silence_it_sleeps_while_somebody_makes_sounds() -> None:
+    words = Words()
+    talk = duplex_talk(answering({}, words), words, wakes=True)
+    talk.play([(0.0, SpeechStart()), (0.5, UserText("hello ", spoken=True))], patience=0.0).until(40.0)
+    assert len(talk.requests) < 6
 
 
 def test_a_word_that_is_certain_closes_the_slice_at_once_while_the_model_speaks() -> None:
     talk = aloud().play(keys("tell me. "), patience=0.0).until(3.0)
     assert talk.of(Delta)
-    talk.hear(SpeechStart()).until(3.4).hear(UserText("stop ")).until(3.6)
+    talk.hear(SpeechStart()).until(3.4).hear(UserText("stop ", spoken=True)).until(3.6)
     assert [y.at for y in talk.of(Yield)] == [3.4 + SLICING.voice_barge_in_seconds]
 
 

@@ -43,6 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        pool.submit(kit.recogniser)  # whoever speaks first does not wait for it; what is wrong they are told
         yield
         for worker in workers.values():
             worker.stop()

@@ -103,7 +103,9 @@ class Connection:
         _, pending = await asyncio.wait({sender, reader}, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
-        await asyncio.gather(sender, reader, return_exceptions=True)
+        for result in await asyncio.gather(sender, reader, return_exceptions=True):
+            if isinstance(result, Exception):
+                log.error("session %s: the connection failed: %r", self.id, result, exc_info=result)
 
     async def _read_all(self) -> None:
         while True:

@@ -34,8 +34,10 @@ from webapp.wire import AudioUpdate, Played
 
 log = logging.getLogger(__name__)
 
-#: Seconds of sound that may wait for the recogniser, and that a client may be late before time goes on without it.
-MOST_WAITING_SECONDS, LATE_SECONDS = 5.0, 0.5
+#: Seconds of sound that may wait for the recogniser.
+MOST_WAITING_SECONDS = 5.0
+#: A client that is so late for so long has lost sound: its time goes on with the present.
+LATE_SECONDS, LATE_FOR_SECONDS = 0.5, 1.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,9 @@ class Sounds:
         self._echo = Echo()
         self._listening: Serial[Frame, list[EarEvent]] | None = None
         self._deaf = False  # the ears are missing or broke
+        self._slow = False  # sound had to be left out
         self._next_at: float | None = None
+        self._late_since: float | None = None
         self._talking = False
         self._partial = ""
         self._speaker: Speaker | None = None
@@ -120,8 +124,10 @@ class Sounds:
             if data is None:
                 return
             self._listening = Serial(self._pool, self._listen, self._heard, self._deafen)
-        if self._listening.waiting * len(data or b"") > MOST_WAITING_SECONDS * 2 * EAR_RATE:
-            self._deafen(DuplexError("ears_late", "the recogniser of this machine is too slow to follow; please type"))
+        if data and self._listening.waiting * len(data) > MOST_WAITING_SECONDS * 2 * self._rate:
+            if not self._slow:
+                self._told_of("ears", "this machine cannot follow what you say: some of it is left out; you may type")
+            self._slow = True
             return
         self._listening.put(Frame(data, self._clock.now()))
 
@@ -135,20 +141,30 @@ class Sounds:
         for frame in frames:
             if frame.data is None:
                 events += self._ears.close(frame.now)
-                self._next_at = None
+                self._next_at = self._late_since = None
                 continue
             samples = self._microphone.pcm(frame.data, self._rate)
-            seconds = len(samples) / EAR_RATE
-            # time is counted in samples, but for gaps: a page that slept goes on with the present
-            earliest = frame.now - seconds - LATE_SECONDS
-            at = earliest + LATE_SECONDS if self._next_at is None else max(self._next_at, earliest)
-            self._next_at = at + seconds
+            at = self._place(frame.now, len(samples) / EAR_RATE)
             events += self._ears.hear(samples, at, frame.now)
         return events
 
+    def _place(self, now: float, seconds: float) -> float:
+        """When the sound that came now began. Time is counted in samples: what was held up comes in a burst and fills
+        its gap. What never came, for the page slept, leaves a gap."""
+        latest = now - seconds
+        at = latest if self._next_at is None else self._next_at
+        if latest - at <= LATE_SECONDS:
+            self._late_since = None
+        elif self._late_since is None:
+            self._late_since = now
+        elif now - self._late_since > LATE_FOR_SECONDS:
+            at, self._late_since = latest, None
+        self._next_at = at + seconds
+        return at
+
     def _heard(self, events: Sequence[EarEvent]) -> None:
         now = self._clock.now()
-        for event in events:
+        for event in events if not self._deaf else ():
             match event:
                 case SpeechStarted(at, noticed_at):
                     self._talking = True

@@ -23,13 +23,19 @@ from duplex_runtime.speech.words import spoken
 _FILLED = 6
 #: One sentence in so many is also said with an opening word, and with a closing one.
 _OPENED = 12
+#: What people say while the model speaks, and how often for each time that they ask something.
+_OFTEN = ("stop", "wait", "backchannels")
+_TIMES = 15
 
 
 def spoken_sentences(corpus: Corpus) -> list[str]:
-    """Sentences of spoken words (`speech.words.spoken`), each once, in the order of the alphabet."""
+    """Sentences of spoken words (`speech.words.spoken`) in the order of the alphabet; each once, but for those that
+    people say often."""
     whole = {" ".join(spoken(text)) for text in (*_written(corpus), *_steering(corpus), *_filled(corpus))}
     whole.discard("")
-    return sorted(whole | set(_opened(sorted(whole))))
+    source = Source(corpus)
+    often = {" ".join(spoken(text)) for kind in _OFTEN for text in source.phrases(kind)} - {""}
+    return sorted([*(whole | set(_opened(sorted(whole)))), *(_TIMES - 1) * sorted(often)])
 
 
 def store(path: Path = SENTENCES) -> None:
