@@ -97,8 +97,8 @@ class TurnConversation:
             return
         if isinstance(event, Heard):
             if self._answering and self._voiced and event.response_id == self._saying.response_id:
-                step = self.slicing.voice_token_seconds
-                self._free_at = follow_playback([self._saying], event.characters, at, step)
+                pace = self.slicing.voice_character_seconds
+                self._free_at = follow_playback([self._saying], event.characters, at, pace)
             return
         if isinstance(event, SpeechStart):
             self._talking = True
@@ -246,9 +246,9 @@ class TurnConversation:
         if not said:
             self._events.append(ResponseCreated(self.system, self._response_id, at))
             self._events.append(Reaction(self.system, self._last_key_at, at))
-        self._free_at = shown_at + (self.slicing.voice_token_seconds if self._voiced else self.slicing.token_seconds)
         self.stream.append(token)
         delta = self._spoken.push(token)
+        self._free_at = shown_at + self.slicing.seconds_of(delta, self._voiced)
         self._saying.add(token, delta, shown_at)
         if delta:
             self._events.append(Delta(self.system, self._response_id, self._index - 1, delta, shown_at))

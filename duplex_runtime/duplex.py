@@ -124,6 +124,7 @@ class DuplexConversation:
         self._speech: Saying | None = None  # not None: the model has the floor
         self._earlier: list[Saying] = []  # slices before it of which not everything was heard yet
         self._talking = False  # the person is speaking aloud
+        self._aloud = False  # what they said last was spoken
         self._voiced = False  # answers are spoken aloud
         self._spoken = Spoken(vocabulary)
         self._free_at = 0.0  # when the model may show its next token
@@ -157,6 +158,7 @@ class DuplexConversation:
         match event:
             case UserText(text, spoken):
                 self._talking &= spoken  # who types waits for no end of speech
+                self._aloud = spoken
                 text = clean(text)
                 if self.slicing.adaptive and text.strip() and not self._typed.strip():
                     self._opened_at = max(at, self._opened_at)
@@ -182,7 +184,7 @@ class DuplexConversation:
         # the sound is late or early: what is still to be heard moves with it
         if self._voiced and self._speech and self._speech.response_id == event.response_id:
             sayings = (*self._earlier, self._speech)
-            self._free_at = follow_playback(sayings, event.characters, at, self.slicing.voice_token_seconds)
+            self._free_at = follow_playback(sayings, event.characters, at, self.slicing.voice_character_seconds)
 
     def _held(self) -> int:
         """Characters in no slice yet."""
@@ -234,7 +236,7 @@ class DuplexConversation:
             times.append(self._speech_end())
         elif self._awake:
             patient = self._held_back or self._talking
-            silence = self.slicing.patient_seconds if patient else self.slicing.decide_seconds
+            silence = self._patient_seconds if patient else self.slicing.decide_seconds
             times.append(self._last_key_at + silence)
         if self._typed.strip():
             whole = delimited(self._typed)
@@ -293,7 +295,11 @@ class DuplexConversation:
     def _silence(self, now: float) -> float:
         """Seconds since the person said something. While they make sounds, more words may come, for a while."""
         silence = now - self._last_key_at + 1e-9
-        return 0.0 if self._talking and silence < self.slicing.patient_seconds else silence
+        return 0.0 if self._talking and silence < self._patient_seconds else silence
+
+    @property
+    def _patient_seconds(self) -> float:
+        return self.slicing.voice_patient_seconds if self._aloud else self.slicing.patient_seconds
 
     def _next_boundary(self, now: float, entered: bool) -> None:
         period = self.slicing.period_seconds
@@ -338,7 +344,7 @@ class DuplexConversation:
             self._seal()
         self._in_engine = True
         silent = not self._deciding[-1].raw
-        self._held_back = silent and self._speech is None and silence < self.slicing.patient_seconds
+        self._held_back = silent and self._speech is None and silence < self._patient_seconds
         self._awake = self._held_back or not silent
         self._cached = start = min(self._cached, len(self.stream) - 1)
         return SliceRequest(
@@ -493,8 +499,8 @@ class DuplexConversation:
         if self._reply:
             self._reply.tokens.append(token)
         shown_at = max(at, self._free_at)
-        self._free_at = shown_at + (self.slicing.voice_token_seconds if self._voiced else self.slicing.token_seconds)
         delta = self._spoken.push(token)
+        self._free_at = shown_at + self.slicing.seconds_of(delta, self._voiced)
         speech.add(token, delta, shown_at)
         self.stream.append(token)
         if delta:

@@ -55,9 +55,9 @@ class Saying:
         return unheard
 
 
-def follow_playback(sayings: Iterable[Saying], characters: int, at: float, token_seconds: float) -> float:
+def follow_playback(sayings: Iterable[Saying], characters: int, at: float, character_seconds: float) -> float:
     """The first `characters` of an answer have been heard by `at`: what lies before is heard, what lies behind will be,
-    `token_seconds` apart. Returns when the last of it will have been heard.
+    at `character_seconds` for each of its characters. Returns when the last of it will have been heard.
 
     sayings: of one answer, in order; those that lie wholly before may be missing.
     """
@@ -69,6 +69,6 @@ def follow_playback(sayings: Iterable[Saying], characters: int, at: float, token
             if end <= characters:
                 saying.shown_at[i] = min(saying.shown_at[i], at)
             else:
-                free_at += token_seconds
+                free_at += len(text) * character_seconds
                 saying.shown_at[i] = free_at
     return free_at

@@ -26,9 +26,11 @@ class Slicing:
     `barge_in_word_seconds` of silence then end a word.
     `wake_seconds`: silence after which a model that was trained for it is asked once whether it wants to speak.
     `tokens_per_second`: the model's rate of speech (the paper: ten tokens in two seconds).
-    Answers that are spoken aloud: `voice_token_seconds` a token, the first `voice_delay_seconds` after it was made,
-    until the page says what was really heard; the next slice is asked for `voice_lead_seconds` before the sound ends.
-    `voice_barge_in_seconds`: a spoken word that became certain while the model speaks closes the slice after this time.
+    Answers that are spoken aloud: `voice_character_seconds` a character, the first `voice_delay_seconds` after it was
+    made, until the page says what was really heard; the next slice is asked for `voice_lead_seconds` before the sound
+    ends. `voice_barge_in_seconds`: a spoken word that became certain while the model speaks closes the slice after this
+    time. `voice_patient_seconds` are the `patient_seconds` of a person who spoke: voice activity tells silence from
+    thinking better than a keyboard does.
     """
 
     period_seconds: float = 2.0
@@ -40,10 +42,11 @@ class Slicing:
     barge_in_word_seconds: float = 0.5
     wake_seconds: float = 15.0
     tokens_per_second: float = 5.0
-    voice_token_seconds: float = 0.3
+    voice_character_seconds: float = 0.06
     voice_delay_seconds: float = 0.35
-    voice_lead_seconds: float = 1.2
-    voice_barge_in_seconds: float = 0.05
+    voice_lead_seconds: float = 1.5
+    voice_barge_in_seconds: float = 0.02
+    voice_patient_seconds: float = 1.5
 
     @property
     def model_tokens(self) -> int:
@@ -55,6 +58,10 @@ class Slicing:
         """Time between two shown tokens: a full slice is spread over its period."""
         return self.period_seconds / self.model_tokens
 
+    def seconds_of(self, text: str, aloud: bool) -> float:
+        """How long the text of a token is being shown, or heard."""
+        return len(text) * self.voice_character_seconds if aloud else self.token_seconds
+
     def paced(self, level: int) -> Slicing:
         """The same under strain (`strain.LEVELS`): from 1 on times are doubled, from 2 on speech is halved."""
         if level == 0:
@@ -65,6 +72,7 @@ class Slicing:
             pause_seconds=2 * self.pause_seconds,
             decide_seconds=2 * self.decide_seconds,
             patient_seconds=2 * self.patient_seconds,
+            voice_patient_seconds=2 * self.voice_patient_seconds,
             barge_in_seconds=2 * self.barge_in_seconds,
             barge_in_word_seconds=2 * self.barge_in_word_seconds,
             tokens_per_second=self.tokens_per_second / (2 if level > 1 else 1),

@@ -17,6 +17,8 @@ export const YIELD_SECONDS = 0.6;
 
 /** Frames above the threshold that are an onset. */
 const ONSET_FRAMES = 2;
+/** One frame so far above the threshold is enough. */
+const CERTAIN = 4;
 /** How far above the noise, and above its own echo, speech is. */
 const ABOVE_NOISE = 4;
 const ABOVE_ECHO = 2;
@@ -83,7 +85,8 @@ export class Ducking {
     if (this.quietFrames >= ONSET_FRAMES) this.armed = true;
     this.#learn(level, loud);
     const due = this.tick(at);
-    if (due || !this.playing || this.lowered || !this.armed || this.loudFrames < ONSET_FRAMES) return due;
+    const onset = this.loudFrames >= ONSET_FRAMES || level > CERTAIN * this.threshold;
+    if (due || !this.playing || this.lowered || !this.armed || !onset) return due;
     this.armed = false;
     this.alarm = { level, voiceLevel: this.voiceLevel };
     return this.#lower("suspected", at + CONFIRM_SECONDS);

@@ -8,7 +8,7 @@ import { MOUTH_RATE, decodePcm } from "./pcm.js";
 
 /** Loudness of a lowered voice, and the seconds it takes down and up. */
 const LOWERED = 0.15;
-const LOWER_SECONDS = 0.03;
+const LOWER_SECONDS = 0.015;
 const RESTORE_SECONDS = 0.15;
 /** The chime: two soft tones, one above the other. */
 const CHIME_SECONDS = 0.4;

@@ -32,15 +32,15 @@ def test_a_cut_tells_what_was_not_heard() -> None:
 
 
 def test_what_is_still_to_be_heard_moves_with_the_sound() -> None:
-    first, second = saying(0, "Bees", " are"), saying(8, " small", " insects", at=3.0)
-    assert follow_playback([first, second], 4, 5.0, 0.5) == 6.5
+    first, second = saying(0, "Bees", " are"), saying(8, " small", " animals", at=3.0)
+    assert follow_playback([first, second], 4, 5.0, 0.125) == 7.25
     assert first.shown_at == [1.0, 5.5]
-    assert second.shown_at == [6.0, 6.5]
+    assert second.shown_at == [6.25, 7.25]
 
 
 def test_what_was_heard_before_its_time_is_heard_now() -> None:
     bees = saying(10, "Bees", " are", at=7.0)
-    assert follow_playback([bees], 14, 5.0, 0.5) == 5.5
+    assert follow_playback([bees], 14, 5.0, 0.125) == 5.5
     assert bees.shown_at == [5.0, 5.5]
     assert bees.heard(5.0) == 1
 

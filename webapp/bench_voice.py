@@ -193,6 +193,11 @@ class Results:
         return [r for r in self.of("question", "explanation") if not r.fell_in]
 
     @property
+    def sentences(self) -> list[Reaction]:
+        """All but the backchannels, which are sounds rather than words."""
+        return [r for r in self.reactions if r.line.kind != "backchannel"]
+
+    @property
     def answered(self) -> list[Reaction]:
         """Those with an answer that did not begin before they were over."""
         return [r for r in self.asked if r.answer_at is not None and r.answer_at >= r.end]
@@ -214,7 +219,7 @@ class Results:
             "onset_to_lowered_ms_p50": _quantile(lowered, 0.5),
             "onset_to_stop_ms_p50": _quantile(stopped, 0.5),
             "backchannel_stops": round(sum(not r.went_on for r in judged) / len(judged), 3) if judged else None,
-            "wer_offline": round(wer.total((r.line.words, r.understood) for r in self.reactions).rate, 4),
+            "wer_offline": round(wer.total((r.line.words, r.understood) for r in self.sentences).rate, 4),
             "underruns": max(len(gaps), sum(talk.counted for talk in self.talks.values())),
             "f0_jump_ratio": None,
             "vad_ms": _quantile(noticed, 0.5),
