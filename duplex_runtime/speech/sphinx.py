@@ -60,8 +60,8 @@ class Patience:
     look_seconds: float = 0.1
     again_seconds: float = 1.0
     ended_seconds: float = 0.4
-    haste_from_seconds: float = 0.45
-    haste_seconds: float = 0.1
+    haste_from_seconds: float = 0.55
+    haste_seconds: float = 0.15
 
 
 class Sphinx:
