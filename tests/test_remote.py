@@ -305,12 +305,14 @@ def test_llama_cpp_computes_nothing_twice(llama: str, monkeypatch: pytest.Monkey
     with remote(llama) as engine, monkeypatch.context() as patch:
         patch.setattr(Wire, "events", counted)
         slot = engine.open(Sampling(idle_threshold=2.0))
-        words = tokens(ask(engine, slot, SliceRequest(0, (1, *range(100, 160)), 5)))
-        ask(engine, slot, SliceRequest(65, (words[-1], EOS, 4, 200, 5), 5))
-        ask(engine, slot, SliceRequest(50, (4, 201, 5), 5))
+        question = (1, *EMBEDDED.user(TokenizerFile(EMBEDDED_FOLDER / "tokenizer.json"), "tell me about volcanoes."))
+        words = tokens(ask(engine, slot, SliceRequest(0, question, 5)))
+        said = len(question) + 4  # all but the last one have been read
+        ask(engine, slot, SliceRequest(said, (words[-1], EOS, 4, 200, 5), 5))
+        ask(engine, slot, SliceRequest(len(question), (4, 201, 5), 5))
         settled(engine, slot)
-    assert sum(counts[0]) == 61
-    assert counts[1:] == [(65, 5), (50, 3)]
+    assert sum(counts[0]) == len(question)
+    assert counts[1:] == [(said, 5), (len(question), 3)]
 
 
 @pytest.mark.parametrize("favourites", [(EOS, 77), (IDLE, 77), (77, IDLE, 78, EOS)])

@@ -220,3 +220,14 @@ def test_a_spoken_session_replays_to_the_same_tokens(talk: Make, monkeypatch: py
     client.first("response.done", system="duplex")
     client.close()
     assert place.replay(session, monkeypatch) == 0
+
+
+def test_what_the_loudspeaker_says_is_not_taken_for_the_person(talk: Make) -> None:
+    _, client = talk("hi you", "stop", audio=ALOUD)
+    client.type("hello.")
+    client.until("response.output_audio.done", system="duplex")
+    say(client, 0.3)
+    client.first("input_audio_buffer.speech_stopped")
+    say(client, 0.3)
+    heard = client.first("conversation.item.input_audio_transcription.delta")
+    assert heard["delta"] == "stop "

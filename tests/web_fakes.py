@@ -228,7 +228,7 @@ class Client:
     def __init__(self, url: str) -> None:
         self._open = ExitStack()
         options: dict[str, Any] = {"open_timeout": PATIENCE, "close_timeout": PATIENCE}
-        self.socket = self._open.enter_context(connect(url, proxy=None, max_size=None, **options))
+        self.socket = self._open.enter_context(connect(url, proxy=None, max_size=None, max_queue=None, **options))
         self.events: list[dict[str, Any]] = []
 
     def send(self, event: Any) -> None:

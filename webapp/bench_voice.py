@@ -211,6 +211,7 @@ class Results:
         stops = [r for r in self.of("stop") if r.fell_in and r.yielded]
         stopped = [1000 * (r.silent_at - r.begin) for r in stops if r.silent_at is not None]
         judged = [r for r in self.of("backchannel") if r.went_on is not None]
+        gaps = [gap for talk in self.talks.values() for gap in talk.gaps]
         noticed = [1000 * (r.reached[0] - r.end) for r in self.answered if r.reached]
         return {
             "end_to_sound_ms_p50": _quantile(answers, 0.5),
@@ -219,7 +220,7 @@ class Results:
             "onset_to_stop_ms_p50": _quantile(stopped, 0.5),
             "backchannel_stops": round(sum(not r.went_on for r in judged) / len(judged), 3) if judged else None,
             "wer_offline": round(wer.total((r.line.words, r.understood) for r in self.sentences).rate, 4),
-            "underruns": sum(talk.counted for talk in self.talks.values()),
+            "underruns": max(len(gaps), sum(talk.counted for talk in self.talks.values())),
             "f0_jump_ratio": None,
             "vad_ms": _quantile(noticed, 0.5),
         }

@@ -187,12 +187,14 @@ def _session_clock(heard: Heard) -> float:
 
 
 def _gaps(heard: Heard) -> list[float]:
-    """Gaps that answers have in the sound of the voice and not in what was sent, seconds."""
+    """Gaps that answers have in the sound of the voice and not in what was sent, seconds. One that was flushed and went
+    on in other words has a joint that was meant."""
     voice = sound.resampled(heard.voice, heard.rate, _COARSE)
     gaps: list[float] = []
     for answer, sent in _sent(heard).items():
-        begun = [t.at for t in heard.reports if t.event["response_id"] == answer and t.event.get("reason") == "begun"]
-        if begun:
+        reports = [(t.at, t.event.get("reason")) for t in heard.reports if t.event["response_id"] == answer]
+        begun = [at for at, reason in reports if reason == "begun"]
+        if begun and not any(reason == "flushed" for _, reason in reports):
             gaps += sound.stalls(sound.resampled(sent, MOUTH_RATE, _COARSE), voice, _COARSE, begun[0])
     return gaps
 

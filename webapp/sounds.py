@@ -26,7 +26,7 @@ from duplex_runtime.speech.base import (
     SpeechStopped,
 )
 from duplex_runtime.speech.ears import Ears, Microphone
-from duplex_runtime.speech.echo import Echo
+from duplex_runtime.speech.echo import Echo, Likeness
 from duplex_runtime.speech.kit import Kit
 from duplex_runtime.speech.speaker import Speaker
 from webapp.serial import Serial
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds of sound that may wait for the recogniser.
 MOST_WAITING_SECONDS = 5.0
+#: Echo cancellation is still learning for so long after the voice first spoke.
+ECHO_GUARD_SECONDS = 3.0
 #: A client that is so late for so long has lost sound: its time goes on with the present.
 LATE_SECONDS, LATE_FOR_SECONDS = 0.5, 1.0
 
@@ -64,7 +66,7 @@ class Sounds:
         self.system = "duplex"
         self._microphone, self._rate = Microphone(), EAR_RATE
         self._ears: Ears | None = None
-        self._echo = Echo()
+        self._echo = Echo(Likeness(guard_seconds=ECHO_GUARD_SECONDS))
         self._listening: Serial[Frame, list[EarEvent]] | None = None
         self._deaf = False  # the ears are missing or broke
         self._slow = False  # sound had to be left out
@@ -75,6 +77,7 @@ class Sounds:
         self._speaker: Speaker | None = None
         self._speaking: Serial[None, list[Chunk | Flush]] | None = None
         self._texts: dict[str, str] = {}  # answers of which sound may still be played
+        self._expected: dict[str, int] = {}  # up to which character the microphone may hear them
 
     def about(self) -> dict[str, Any]:
         """What the page is told of ears and voices."""
@@ -107,6 +110,7 @@ class Sounds:
                 self._flush(Flush(name, 0))
         self._speaker = None
         self._texts.clear()
+        self._expected.clear()
 
     async def close(self) -> None:
         """Both threads are free again."""
@@ -256,15 +260,20 @@ class Sounds:
             done = {"type": "response.output_audio.done", "system": self.system}
             self._send({**done, "response_id": name, "samples": samples})
             self._texts.pop(name, None)
+            self._expected.pop(name, None)
 
     def _expect_echo(self, chunk: Chunk) -> None:
         if self._speaker:
             now = self._clock.now()
             until = now + self._speaker.queued_seconds(now)
-            text = self._texts.get(chunk.response_id, "")[slice(*chunk.characters)]
+            begin = max(chunk.characters[0], self._expected.get(chunk.response_id, 0))  # a word may span two chunks
+            text = self._texts.get(chunk.response_id, "")[begin : chunk.characters[1]]
+            self._expected[chunk.response_id] = chunk.characters[1]
             self._echo.said(text, until - len(chunk.samples) / MOUTH_RATE, until)
 
     def _flush(self, flush: Flush) -> None:
+        self._echo.flushed(self._clock.now())
+        self._expected.pop(flush.response_id, None)
         kind = "duplex.audio.flush"
         self._send({"type": kind, "system": self.system, "response_id": flush.response_id, "samples": flush.samples})
 
