@@ -121,7 +121,7 @@ def test_the_latencies_are_those_of_the_sound(said: Recorded, stage: Stage) -> N
     assert figures["onset_to_lowered_ms_p50"] == pytest.approx(90, abs=12)
     assert figures["onset_to_stop_ms_p50"] == pytest.approx(800, abs=12)
     assert figures["backchannel_stops"] == 0
-    assert figures["wer_offline"] == pytest.approx(1 / 15, abs=1e-4)
+    assert figures["wer_in_the_talks"] == pytest.approx(1 / 15, abs=1e-4)
     assert figures["underruns"] == 1
     assert figures["vad_ms"] == pytest.approx(403, abs=12)
     assert results.notes()[0].startswith("3 of 3")
@@ -182,7 +182,7 @@ def test_a_model_that_says_nothing_has_no_figures(said: Recorded, capsys: pytest
         "end_to_sound_ms_p50", "end_to_sound_ms_p95", "onset_to_lowered_ms_p50", "onset_to_stop_ms_p50",
         "backchannel_stops", "f0_jump_ratio", "vad_ms",
     }  # fmt: skip
-    assert figures["wer_offline"] == 1.0
+    assert figures["wer_in_the_talks"] == 1.0
     assert results.stages() == []
     assert "NaN" not in json.dumps(figures)
     assert "what is the capital of france (nothing)" in capsys.readouterr().out
