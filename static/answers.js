@@ -72,6 +72,12 @@ export class AnswerPanel {
         if (run.struck) element.title = "never seen: it was cut before it was shown";
       }
       const have = Number(element.dataset.length ?? 0);
+      if (have > run.text.length) { // shown, but not heard: the sound was later than the text
+        element.textContent = i === 0 ? run.text.trimStart() : run.text;
+        element.dataset.length = String(run.text.length);
+        changed = true;
+        return;
+      }
       const text = i === 0 && have === 0 ? run.text.trimStart() : run.text;
       if (have >= text.length) return;
       const word = document.createElement("span");

@@ -308,10 +308,17 @@ function spoken(state, event) {
     answer.status = "completed";
     answer = beginAnswer(state, system, response, at);
   }
+  // Aloud, the next slice may begin sooner than the last one was expected to end: words stay in their order.
+  for (const part of answer.parts) if (!part.struck) part.at = Math.min(part.at, at);
   answer.parts.push({ at, text: delta, struck: false });
   let block = state.items.findLast((i) => i.kind === "speech" && i.lane === system);
   if (!block || block.response !== response || block.slice !== slice) {
     block = state.add({ lane: system, kind: "speech", from: at, to: null, words: [], response, slice });
+  }
+  for (const item of state.items) {
+    if (item.kind !== "speech" || item.lane !== system || item.response !== response) continue;
+    for (const word of item.words ?? []) word.at = Math.min(word.at, at);
+    if (item !== block && item.to !== null) item.to = Math.min(item.to, Math.max(block.from, item.from));
   }
   block.words?.push({ at, text: delta });
   block.to = at + state.secondsPerToken;

@@ -154,3 +154,16 @@ test("aloud, what counts is what the server kept, not what was due", () => {
     assert.equal(words.map((w) => w.text).join(""), kept);
   }
 });
+
+test("aloud, a slice that begins sooner than the last one was to end leaves the words in their order", () => {
+  const state = new State();
+  reduce(state, { type: "response.created", system: "duplex", response: { id: "duplex-1" }, at: 0.5 });
+  for (const [slice, delta, at] of [[0, "Whales", 1.0], [0, " swim", 2.0], [0, ",", 3.0], [1, " but", 2.5], [1, " eat", 2.9]]) {
+    reduce(state, { type: "response.output_text.delta", system: "duplex", response_id: "duplex-1", slice, delta, at });
+  }
+  const { answer } = state.talk.duplex.findLast((t) => t.kind === "answer");
+  const times = answer.parts.map((part) => part.at);
+  assert.deepEqual(times, [...times].sort((a, b) => a - b));
+  assert.deepEqual(times, [1.0, 2.0, 2.5, 2.5, 2.9]);
+  for (const now of [1.5, 2.2, 2.6, 3.5]) assert.ok("Whales swim, but eat".startsWith(runsOf(answer, now).map((run) => run.text).join("")));
+});
