@@ -19,8 +19,8 @@ from webapp.settings import Settings
 
 #: What is typed ("\n" is Enter), and for how many seconds the talk then goes on.
 TALK = (
-    ("tell me about volcanoes.\n", 7.0),
-    ("how hot is lava?", 5.0),
+    ("tell me about bees.\n", 7.0),
+    ("wait, how is honey made?", 6.0),
     ("stop.", 1.8),
     ("what is the ", 1.5),
     ("capital of spain?", 1.2),
