@@ -100,10 +100,9 @@ class TurnConversation:
                 pace = self.slicing.voice_character_seconds
                 self._free_at = follow_playback([self._saying], event.characters, at, pace)
             return
-        if isinstance(event, SpeechStart):
-            self._talking = True
-        elif isinstance(event, SpeechEnd):
-            self._talking = False
+        talked = self._talking
+        if isinstance(event, SpeechStart | SpeechEnd):
+            self._talking = isinstance(event, SpeechStart)
         if self._answering:
             if at >= self._free_at and not self._in_engine:
                 self._finish(self._free_at)
@@ -119,6 +118,7 @@ class TurnConversation:
                     self._opened_at = at
                 self._typed += clean(text)
                 self._aloud |= spoken
+                self._talking &= spoken  # who types waits for no end of speech
                 self._editable = 0 if spoken else self._editable + len(clean(text))
             case Edit(delete):
                 delete = min(delete, self._editable)
@@ -127,7 +127,7 @@ class TurnConversation:
             case Enter():
                 self._enter = bool(self._typed.strip())
             case SpeechEnd(ended_at):
-                at = min(at, ended_at)
+                at = min(at, ended_at) if talked else self._last_key_at
         self._last_key_at = at
 
     def _breaks_in(self, event: Input, at: float) -> bool:

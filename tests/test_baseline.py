@@ -224,3 +224,9 @@ def test_aloud_it_is_deaf_until_its_voice_has_ended() -> None:
     assert talk.of(Deaf)
     talk.hear(Heard("turns-1", 6)).until(talk.clock.now() + 0.1)
     assert talk.of(ResponseDone)
+
+
+def test_who_types_waits_for_no_end_of_speech() -> None:
+    talk = talking(pause_seconds=1.0).play([(0.0, SpeechStart()), (0.5, UserText("hello"))], patience=0.0)
+    talk.hear(SpeechEnd(0.1)).until(9.0)
+    assert [at for at, _ in talk.requests] == [1.5]

@@ -5,6 +5,7 @@ Recognising and synthesising take long: each has its turn on a pool of threads, 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 from collections.abc import Callable, Sequence
@@ -91,7 +92,9 @@ class Sounds:
         system = audio.system or self.system
         if (voice, system) == (self.voice, self.system):
             return
-        made = self.kit.voice(voice) if voice not in (None, "browser") else None
+        made = None
+        if voice not in (None, "browser"):  # a big one takes seconds to load, and nobody else shall wait for it
+            made = await asyncio.get_running_loop().run_in_executor(self._pool, self.kit.voice, voice)
         await self._be_silent()
         self.voice, self.system = voice, system
         if made:
