@@ -1,7 +1,8 @@
 """The baseline: a conversation with a model that waits for its turn. Same methods as `DuplexConversation`.
 
 It answers when the person presses Enter, or is silent for a set time. Strict: it hears nothing while it answers, and
-stops only when it has finished. With barge-in it stops at once when the person types or makes a sound, whatever it is.
+stops only when it has finished. With barge-in it is the assistant of today: a short silence ends a turn, and it stops at
+once when the person types or makes a sound, whatever it is.
 """
 
 from __future__ import annotations
@@ -32,17 +33,19 @@ from duplex_runtime.events import (
 )
 from duplex_runtime.layout import Layout, Spoken, Vocabulary
 from duplex_runtime.saying import Saying, follow_playback
-from duplex_runtime.slices import Slicing, clean
+from duplex_runtime.slices import Slicing, clean, ends_sentence
 
 #: Most tokens of an answer.
 MAX_ANSWER = 200
 #: Seconds of silence that end a turn that was spoken aloud: nobody presses Enter then.
 SPOKEN_TURN_SECONDS = 0.8
+#: With barge-in, seconds of silence that end a turn that was typed: behind an end mark, and behind other words.
+SENTENCE_TURN_SECONDS, TYPED_TURN_SECONDS = 0.5, 2.0
 
 
 class TurnConversation:
     """See the module. `pause_seconds`: None to wait for Enter; else so much silence also ends a turn.
-    `barge_in`: it stops when the person begins.
+    `barge_in`: it stops when the person begins, and waits for no Enter.
 
     The answer is shown at the pace of `slicing`, in chunks as long as the other system's slices.
     """
@@ -170,7 +173,13 @@ class TurnConversation:
     @property
     def _silence(self) -> float | None:
         """Seconds that end a turn."""
-        return SPOKEN_TURN_SECONDS if self.pause_seconds is None and self._aloud else self.pause_seconds
+        if self.pause_seconds is not None:
+            return self.pause_seconds
+        if self._aloud:
+            return SPOKEN_TURN_SECONDS
+        if self.barge_in:
+            return SENTENCE_TURN_SECONDS if ends_sentence(self._typed) else TYPED_TURN_SECONDS
+        return None
 
     def next_due(self) -> float | None:
         """When `due` will next have something to do; None until the person does something."""

@@ -1,8 +1,8 @@
 """A conversation as a log that replays to the same token ids.
 
 One JSON object a line, appended as it happens: a header, then `input`, `due`, `output` and `event` lines in the
-order in which the conversation saw them. Only `input`, `due` and `output` times matter for a replay; events are
-for people and for analysis.
+order in which the conversation saw them. Only `input`, `due` and `output` times matter for a replay; events, and `act`
+lines that say what a simulated person meant, are for people and for analysis.
 """
 
 from __future__ import annotations
@@ -102,6 +102,10 @@ class Recorder:
         for event in events:
             self._write("event", {"event": event.to_json()})
 
+    def act(self, act: str, begin: float, end: float, text: str) -> None:
+        """What the person meant by what they did from `begin` to `end`; known of simulated people."""
+        self._write("act", {"act": act, "begin": begin, "end": end, "text": text})
+
     def _write(self, kind: str, values: dict[str, Any]) -> None:
         line = {"kind": kind, "system": self._system, **values}
         # half a surrogate pair cannot be written as UTF-8; as an escape it can
@@ -134,8 +138,13 @@ def read_log(path: Path) -> dict[str, Log]:
     """
     if not path.is_file():
         raise BadInput(f"{path}: no such log file")
+    return parse_log(path.read_bytes(), str(path))
+
+
+def parse_log(data: bytes, path: str) -> dict[str, Log]:
+    """The same of a file's contents; `path` names it in messages."""
     logs: dict[str, Log] = {}
-    lines = path.read_bytes().split(b"\n")
+    lines = data.split(b"\n")
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

@@ -5,7 +5,7 @@ import itertools
 import pytest
 from fakes import Bytes, Talk, Words, answering, keys, pairs_of, silent, turns_talk
 
-from duplex_runtime.baseline import MAX_ANSWER, SPOKEN_TURN_SECONDS
+from duplex_runtime.baseline import MAX_ANSWER, SENTENCE_TURN_SECONDS, SPOKEN_TURN_SECONDS, TYPED_TURN_SECONDS
 from duplex_runtime.duplex import MAX_TYPED, Memory
 from duplex_runtime.errors import BadInput
 from duplex_runtime.events import (
@@ -169,7 +169,7 @@ def test_more_than_twenty_thousand_characters_are_refused() -> None:
 
 def test_with_barge_in_it_stops_at_the_first_key() -> None:
     talk = talking(barge_in=True).play([(0.0, UserText("tell me")), (0.1, Enter())], patience=0.0).until(1.05)
-    talk.hear(UserText("m")).until(9.0)
+    talk.hear(UserText("m")).until(1.05 + TYPED_TURN_SECONDS - 0.01)
     assert [y.at for y in talk.of(Yield)] == [1.05]
     assert talk.of(Cut)[0].unheard.split()[0] == "w5"
     assert [d.status for d in talk.of(ResponseDone)] == ["cancelled"]
@@ -181,6 +181,13 @@ def test_what_breaks_in_is_the_beginning_of_the_next_turn() -> None:
     talk = talking(barge_in=True).play([(0.0, UserText("tell me")), (0.1, Enter())], patience=0.0).until(1.05)
     talk.play([(1.1, UserText("hello")), (1.3, Enter())])
     assert talk.pairs[-1] == ("hello", "hi you")
+
+
+def test_with_barge_in_silence_or_an_end_mark_ends_a_turn() -> None:
+    talk = talking(barge_in=True).play([(0.0, UserText("hello"))])
+    assert [at for at, _ in talk.requests] == [TYPED_TURN_SECONDS]
+    talk = talking(barge_in=True).play([(0.0, UserText("hello."))])
+    assert [at for at, _ in talk.requests] == [SENTENCE_TURN_SECONDS]
 
 
 def test_a_sound_is_enough_to_stop_it() -> None:

@@ -23,7 +23,8 @@ _INFORMAL = (
     (r"\babout\b", "abt"),
     (r"\b[Tt]ell me\b", "tellme"),
 )
-_NEIGHBOURS = {
+#: Keys beside a key.
+NEIGHBOURS = {
     "a": "sq", "b": "vn", "c": "xv", "d": "sf", "e": "wr", "f": "dg", "g": "fh", "h": "gj", "i": "uo",
     "j": "hk", "k": "jl", "l": "ko", "m": "n", "n": "bm", "o": "ip", "p": "o", "q": "w", "r": "et",
     "s": "ad", "t": "ry", "u": "yi", "v": "cb", "w": "qe", "x": "zc", "y": "tu", "z": "x",
@@ -64,7 +65,7 @@ def typo(text: str, rng: Random) -> str:
     c = text[i].lower()
     kind = rng.randrange(4)
     if kind == 0:
-        return text[:i] + rng.choice(_NEIGHBOURS.get(c, "e")) + text[i + 1 :]
+        return text[:i] + rng.choice(NEIGHBOURS.get(c, "e")) + text[i + 1 :]
     if kind == 1:
         return text[:i] + text[i + 1 :]
     if kind == 2:
