@@ -4,8 +4,8 @@ held = conduct("embedded", jobs(library(), seeds=5), Slicing())
 held[0].log         # a recording that `duplex replay` plays again and talks.talk_of reads
 held[0].error       # or why there is none
 
-On the simulated clock computing takes no time, so every figure is of the conversation's rules and the model's decisions;
-`duplex bench latency` measures what the machine adds.
+On the simulated clock computing takes no time, so every figure is of the conversation's rules and the model's
+decisions; `duplex bench latency` measures what the machine adds.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from multiprocessing import get_context
 
 from duplex_runtime.engine.requests import Output, SliceRequest
 from duplex_runtime.errors import BadInput
+from duplex_runtime.evaluation.acts import Act
 from duplex_runtime.evaluation.person import Person
 from duplex_runtime.evaluation.scenarios import Scenario
-from duplex_runtime.evaluation.talks import Act, Talk, talk_of
+from duplex_runtime.evaluation.talks import Talk, talk_of
 from duplex_runtime.evaluation.together import TOGETHER, Together, talk_together
 from duplex_runtime.evaluation.ways import say
 from duplex_runtime.events import Event, Input, Voiced

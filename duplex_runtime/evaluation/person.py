@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
+from duplex_runtime.evaluation.acts import ASKING, Act
 from duplex_runtime.evaluation.scenarios import Part, Scenario, Step
-from duplex_runtime.evaluation.talks import ASKING, Act
 from duplex_runtime.events import Cut, Delta, Event
 from duplex_runtime.slices import Slicing
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from random import Random
 
 from duplex_runtime.errors import BadInput
-from duplex_runtime.evaluation.talks import KINDS
+from duplex_runtime.evaluation.acts import KINDS
 
 FOLDER = Path(__file__).parent / "scenarios"
 WAYS = ("keys", "speech")
@@ -66,7 +66,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that the person does `delay` after what `after` names (`step`, `answer` or `done`). line: in its file."""
+    """One thing that the person does, `delay` after a `step`, an `answer` or one that is `done`. line: in its file."""
 
     after: str
     delay: Span
@@ -168,7 +168,9 @@ class _Reader:
         value = value.strip()
         if key == "pace" and value not in PACES:
             raise self.fail(f"expected pace {', '.join(PACES)}, got {value!r}")
-        if key == "by" and (not value or set(value.split()) - set(WAYS) or len(value.split()) > len(set(value.split()))):
+        if key == "by" and (
+            not value or set(value.split()) - set(WAYS) or len(value.split()) > len(set(value.split()))
+        ):
             raise self.fail(f"expected by {' or '.join(WAYS)} or both, got {value!r}")
         if key == "situation" and not re.fullmatch(r"[a-z][a-z-]*", value):
             raise self.fail(f"expected a situation of one word such as stop, got {value!r}")
@@ -235,8 +237,12 @@ class _Reader:
                 raise self.fail(f"*{mark[5]}* is a sound: it cannot be typed; write “by  speech” above, or words")
         plain = _MARK.sub(" ", rest)
         if wrong := re.search(r"[{}\[\]|*<>]", plain):
-            raise self.fail(f"{wrong[0]!r} belongs to no mark; marks are (1 s), [wrong > right], {{one|other}}, *cough*")
-        if not any(each.text or each.sound for each in _parts(_CHOICE.sub(lambda f: f[1].split("|")[0], text), Random(0))):
+            raise self.fail(
+                f"{wrong[0]!r} belongs to no mark; marks are (1 s), [wrong > right], {{one|other}}, *cough*"
+            )
+        if not any(
+            each.text or each.sound for each in _parts(_CHOICE.sub(lambda f: f[1].split("|")[0], text), Random(0))
+        ):
             raise self.fail("expected words beside the pause; write “… s   silence” to say nothing")
 
     @property
