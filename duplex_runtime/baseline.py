@@ -1,8 +1,8 @@
 """The baseline: a conversation with a model that waits for its turn. Same methods as `DuplexConversation`.
 
 It answers when the person presses Enter, or is silent for a set time. Strict: it hears nothing while it answers, and
-stops only when it has finished. With barge-in it is the assistant of today: a short silence ends a turn, and it stops at
-once when the person types or makes a sound, whatever it is.
+stops only when it has finished. With barge-in it is the assistant of today: a short silence ends a turn, and it stops
+at once when the person types or makes a sound, whatever it is.
 """
 
 from __future__ import annotations

@@ -16,6 +16,9 @@ from duplex_runtime.models.load import Choice
 from duplex_runtime.slices import Slicing
 from webapp.settings import Settings
 
+#: Benchmarks whose results `duplex report` gathers.
+PANELS = ("panel", "interruption", "slices", "latency")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status. Errors are one line on standard error, status 2."""
@@ -217,13 +220,40 @@ def parser() -> argparse.ArgumentParser:
     bench = command("bench", _bench, "Measure on this machine; the last line is JSON.")
     bench.add_argument(
         "what",
-        choices=("engine", "slice", "reaction", "screen", "prosody", "voice", "all"),
-        help="engine: ours beside others; slice: cost of a slice; reaction: last key to first word at a client; "
+        choices=(*PANELS, "engine", "slice", "reaction", "screen", "prosody", "voice", "all"),
+        help="panel: simulated people talk to all systems, and who speaks when is counted; interruption: every kind at "
+        "every point of an answer; slices: periods of 0.5 to 4 s compared; latency: where the time goes, with 1 to N "
+        "people; engine: ours beside others; slice: cost of a slice; reaction: last key to first word at a client; "
         "screen: the same in a browser; prosody: how even speech is where slices join; voice: a recorded person speaks "
-        "into a browser's microphone",
+        "into a browser's microphone; all: engine to voice",
     )
-    bench.add_argument("--out", type=Path, metavar="DIR", help="prosody, voice: leave the sound here, to listen to")
+    bench.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="leave here what there is to look at or to listen to, for `duplex report`",
+    )
     model(bench)
+    bench.add_argument("--seeds", type=int, metavar="N", help="panel, slices: of each scenario (default: 5; slices: 2)")
+    bench.add_argument(
+        "--only", action="append", metavar="NAME", help="panel: a situation or a scenario; may be repeated"
+    )
+    bench.add_argument("--scenarios", type=Path, metavar="DIR", help="panel: a folder of scenarios of your own")
+    bench.add_argument("--systems", metavar="NAME,…", help="panel: some of duplex, strict, barge-in (default: all)")
+    bench.add_argument("--slice-seconds", metavar="S", default="adaptive", help="panel: default: %(default)s")
+    bench.add_argument(
+        "--logs", type=Path, nargs="+", metavar="LOG", help="panel: of recordings, or of folders of them"
+    )
+    bench.add_argument("--questions", type=int, metavar="N", help="interruption: long answers; slices: questions")
+    bench.add_argument("--seed", type=_seed, default=0, help="interruption, slices, latency (default: %(default)s)")
+    bench.add_argument("--conversations", type=int, default=16, metavar="N", help="latency: up to so many at once")
+    bench.add_argument("--seconds", type=float, default=20.0, metavar="S", help="latency: with each number of them")
+    bench.add_argument("--live", action="store_true", help="panel: over a real server, in real time")
+
+    report = command("report", _report, "Write one HTML file and Markdown with all results; measures what is missing.")
+    report.add_argument("--out", type=Path, default=Path("runs/report"), metavar="DIR", help="default: %(default)s")
+    report.add_argument("--only-write", action="store_true", help="measure nothing: from the results that are there")
+    model(report)
     return top
 
 
@@ -342,9 +372,19 @@ def _convert(a: argparse.Namespace) -> int:
 
 
 def _bench(a: argparse.Namespace) -> int:
+    if a.what in PANELS:
+        from webapp.measure import run_one
+
+        return run_one(a)
     from webapp.bench import run
 
     return run(a.what, a.model, a.out)
+
+
+def _report(a: argparse.Namespace) -> int:
+    from webapp.measure import report
+
+    return report(a.out, a.model, measure=not a.only_write)
 
 
 if __name__ == "__main__":

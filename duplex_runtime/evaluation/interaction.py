@@ -11,7 +11,8 @@ Definitions of the voice interaction metrics of tau2-bench (docs/interaction-met
 words or our knowledge ask for more than those say:
 - a `stop` asks for silence: it is an interruption, and no turn that waits for an answer;
 - a word that is typed is not there before its last key: what should change nothing is watched until 1 s after that;
-- an answer that was said to its end there had not been given up, which a recording tells and ticks do not.
+- an answer that was said to its end there had not been given up, which a recording tells and ticks do not;
+- an answer that begins in the tick in which a turn ends is an answer after 0 s: simulated systems are that quick.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def _act(segment: Segment) -> Act:
 def _turns(talk: Talk, times: Segments, counts: Counts) -> None:
     """L_R, R_R and I_A."""
     turns = [s for s in times.person if _act(s).kind in ASKING]
-    ended = [s for s in turns if not times.speaking(s.end)]
+    ended = [s for s in turns if not ((going := times.speaking(s.end)) and going.first < s.end)]
     for number, turn in enumerate(ended):
         answer = next((s.first for s in times.system if s.first >= turn.end), None)
         following = next((s.first for s in ended[number + 1 :] if s.first >= turn.end), None)

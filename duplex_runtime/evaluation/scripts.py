@@ -22,7 +22,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from duplex_runtime.engine.requests import Output, Sampling, SliceRequest
 from duplex_runtime.errors import BadInput
@@ -121,7 +121,19 @@ class Watch:
         return words
 
 
-def old_words(words: Sequence[Word], old: Sequence[Word]) -> list[bool]:
+class Spoken(Protocol):
+    """A word of an answer."""
+
+    @property
+    def text(self) -> str:
+        """As it was said."""
+
+    @property
+    def response_id(self) -> str:
+        """Of the answer."""
+
+
+def old_words(words: Sequence[Spoken], old: Sequence[Spoken]) -> list[bool]:
     """Which of `words` belong to an answer that would have gone on with `old`.
 
     Those with which it does go on, and wherever four words in a row stand in the old answer as well.

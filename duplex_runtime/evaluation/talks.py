@@ -25,7 +25,8 @@ class Talk:
 
     system: `duplex`, `strict` or `barge-in`. way: `keys` or `speech`. pieces: in order, without what was cut.
     unheard: what was cut, with the time and the answer. yields: when the system stopped because of the person.
-    deaf: what it did not hear. answers: response id → how it ended (`completed`, `cancelled`), missing if it did not.
+    slices: when each closed, and the person's words in it. deaf: what it did not hear.
+    answers: response id → how it ended (`completed`, `cancelled`), missing if it did not.
     """
 
     system: str
@@ -37,9 +38,26 @@ class Talk:
     pieces: tuple[Piece, ...]
     unheard: tuple[tuple[float, str, str], ...] = ()
     yields: tuple[float, ...] = ()
+    slices: tuple[tuple[float, str], ...] = ()
     deaf: tuple[tuple[float, str], ...] = ()
     answers: dict[str, str] = field(default_factory=dict)
     ended_at: float = 0.0
+
+    @property
+    def words(self) -> list[Piece]:
+        """What the system said, word by word."""
+        words: list[Piece] = []
+        open_ = ""  # the answer whose last word may still grow
+        for piece in self.pieces:
+            for index, part in enumerate(piece.text.split(" ")):
+                if index:
+                    open_ = ""
+                if part and open_ == piece.response_id:
+                    words[-1] = replace(words[-1], text=words[-1].text + part, until=piece.until)
+                elif part:
+                    words.append(replace(piece, text=part))
+                    open_ = piece.response_id
+        return words
 
 
 def talk_of(log: Log, name: str = "log") -> Talk:
@@ -65,6 +83,7 @@ class _Reader:
         self.pieces: list[Piece] = []
         self.unheard: list[tuple[float, str, str]] = []
         self.yields: list[float] = []
+        self.slices: list[tuple[float, str]] = []
         self.deaf: list[tuple[float, str]] = []
         self.answers: dict[str, str] = {}
         self.begun: set[str] = set()
@@ -95,6 +114,7 @@ class _Reader:
             pieces,
             tuple(self.unheard),
             tuple(self.yields),
+            tuple(self.slices),
             tuple(self.deaf),
             self.answers,
             max([self.latest, *(p.until for p in pieces), *(a.end for a in acts)], default=0.0),
@@ -162,6 +182,8 @@ class _Reader:
 
     def event(self, event: dict[str, Any]) -> None:
         match event["type"]:
+            case "duplex.slice":
+                self.slices.append((self.number_of(event["at"]), str(event["user"])))
             case "response.created":
                 self.begun.add(event["response"]["id"])
             case "response.output_text.delta":
