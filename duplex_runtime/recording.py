@@ -102,6 +102,10 @@ class Recorder:
         for event in events:
             self._write("event", {"event": event.to_json()})
 
+    def told(self, event: dict[str, Any]) -> None:
+        """An event as it came over the wire, at a client."""
+        self._write("event", {"event": event})
+
     def act(self, act: str, begin: float, end: float, text: str) -> None:
         """What the person meant by what they did from `begin` to `end`; known of simulated people."""
         self._write("act", {"act": act, "begin": begin, "end": end, "text": text})

@@ -29,7 +29,7 @@ from duplex_runtime.alignment.corpus import load
 from duplex_runtime.engine.requests import Engine, Sampling, SliceRequest
 from duplex_runtime.errors import BadInput, DuplexError
 from duplex_runtime.evaluation import peers, prosody
-from duplex_runtime.models.load import load_model
+from duplex_runtime.models.load import LoadedModel, load_model
 from duplex_runtime.speech.kit import Kit
 from webapp import bench_voice
 
@@ -109,8 +109,8 @@ def slice_cost(name: str, slices: int = 100) -> dict[str, float]:
 
 def reaction(name: str, sentences: int = 30) -> dict[str, float]:
     """Seconds from the last key of a sentence to the first word of the answer, over a real server."""
-    with _server(name) as port:
-        times = asyncio.run(_type_sentences(port, _questions(sentences)))
+    with server_of(name) as port:
+        times = asyncio.run(_type_sentences(port, some_questions(sentences)))
     return _report_reaction("reaction", times, sentences)
 
 
@@ -126,7 +126,7 @@ def screen_reaction(name: str, sentences: int = 20) -> dict[str, float]:
         (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None
     )
     times = []
-    with _server(name) as port, sync_playwright() as playwright:
+    with server_of(name) as port, sync_playwright() as playwright:
         try:
             browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         except PlaywrightError as error:
@@ -135,7 +135,7 @@ def screen_reaction(name: str, sentences: int = 20) -> dict[str, float]:
         page.add_init_script(_PROBE)
         page.goto(f"http://127.0.0.1:{port}/")
         page.locator("#duplex-arena textarea").click()
-        for question in _questions(sentences):
+        for question in some_questions(sentences):
             page.evaluate("window.probe.begin()")
             page.keyboard.type(question, delay=60)
             try:
@@ -162,15 +162,19 @@ addEventListener("DOMContentLoaded", () => new MutationObserver((changes) => {
 
 
 @contextmanager
-def _server(name: str) -> Iterator[int]:
-    """A real server with an empty data folder; gives its port."""
+def server_of(name: str, watch: Callable[[LoadedModel], Any] | None = None) -> Iterator[int]:
+    """A real server with an empty data folder; gives its port. watch: what stands in the place of the duplex model."""
     from webapp.app import create_app
     from webapp.serve import bind, server
     from webapp.settings import Settings
 
     with tempfile.TemporaryDirectory() as folder:
         listener = bind("127.0.0.1", 0)
-        running = server(create_app(Settings(model=name, data=Path(folder))))
+        app = create_app(Settings(model=name, data=Path(folder)))
+        if watch:
+            models = app.state.arena.models
+            models["duplex"] = watch(models["duplex"])
+        running = server(app)
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
@@ -180,7 +184,8 @@ def _server(name: str) -> Iterator[int]:
             thread.join()
 
 
-def _questions(count: int) -> list[str]:
+def some_questions(count: int) -> list[str]:
+    """In wordings that training never saw."""
     rng = random.Random(0)
     asks = [ask for fact in load().facts for ask in fact.asks(held_out=True) if ask.endswith("?")]
     return [rng.choice(asks) for _ in range(count)]

@@ -28,12 +28,13 @@ import numpy as np
 from duplex_runtime.alignment.corpus import Corpus, load
 from duplex_runtime.errors import DuplexError
 from duplex_runtime.evaluation import sound
+from duplex_runtime.evaluation.pictures import Stage
+from duplex_runtime.evaluation.pictures import stages as stages_picture
 from duplex_runtime.speech.base import EAR_RATE, Hypothesis
 from duplex_runtime.speech.kit import Kit
 from webapp.heard import Heard, fetch, talking
 from webapp.person import RATE, Line, Recorded, Speak, espeak, flite, has_flite, recorded, write_wav
 from webapp.reactions import STAGES, Reaction, Talk, examine
-from webapp.stages_picture import Stage, picture
 
 PICTURE = Path(__file__).parents[1] / "docs" / "voice-latency.svg"
 STOPS = ("Stop.", "That's enough.", "Please stop.")
@@ -47,11 +48,11 @@ PATIENCE_MS = 60_000
 
 def run(model: str, out: Path | None = None) -> dict[str, Any]:
     """Hold the talks and measure them. out: a folder for what was recorded."""
-    from webapp.bench import _server
+    from webapp.bench import server_of
 
     notes: list[str] = []
     results = Results()
-    with _server(model) as port:
+    with server_of(model) as port:
         for name, speak, lines in _talks(load(), notes):
             said = recorded(lines, speak)
             heard = hold(port, said)
@@ -63,7 +64,7 @@ def run(model: str, out: Path | None = None) -> dict[str, Any]:
     if stages and (PICTURE.parents[1] / "pyproject.toml").is_file():  # in a checkout
         title = "From the end of a question to the first sound of the answer, milliseconds"
         totals = {kind: figures[f"end_to_sound_ms_{kind}"] for kind in ("p50", "p95")}
-        PICTURE.write_text(picture(title, stages, totals), encoding="utf-8")
+        PICTURE.write_text(stages_picture(title, stages, totals), encoding="utf-8")
     figures["wer_offline"] = word_error_rate(load(), {name: speak for name, speak, _ in _talks(load(), [])})
     figures["f0_jump_ratio"] = _f0_jump_ratio(notes)
     return {**figures, "notes": notes + results.notes()}

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
+from typing import Any
 
 from duplex_runtime.engine.requests import Output, SliceRequest
 from duplex_runtime.errors import BadInput
@@ -128,6 +129,19 @@ def hold(models: dict[str, LoadedModel], todo: Sequence[Job], slicing: Slicing) 
     return [held[number] for number in range(len(todo))]
 
 
+def settings_of(job: Job, slicing: Slicing, way: str) -> dict[str, Any]:
+    """What the header of a talk's recording says of it."""
+    return {
+        "slice_seconds": "adaptive" if slicing.adaptive else slicing.period_seconds,
+        "turn_pause_seconds": None,
+        "baseline": "barge-in" if SYSTEMS[job.system].barge_in else "strict",
+        "scenario": job.scenario.name,
+        "situation": job.scenario.situation,
+        "seed": job.seed,
+        "way": way,
+    }
+
+
 class Acting:
     """An actor: a simulated person who types or speaks. `acted` is told of each thing that they say."""
 
@@ -135,7 +149,7 @@ class Acting:
         self.person, self.way, self.enter, self._acted = person, way, enter, acted
         self._inputs: deque[tuple[float, Input]] = deque([(0.0, Voiced(True))] if way == "speech" else [])
 
-    def due(self, conversation: Conversation) -> float | None:
+    def due(self, conversation: Conversation | None = None) -> float | None:
         """The next key or sound; between them, what the person has in mind."""
         return self._inputs[0][0] if self._inputs else self.person.due()
 
@@ -180,21 +194,7 @@ class _Simulation:
         self.job, self._log = job, io.StringIO()
         sampling = default_sampling(model.name, job.seed)
         recorder = Recorder(self._log, system.checkpoint)
-        recorder.header(
-            header_of(
-                model.name,
-                sampling,
-                {
-                    "slice_seconds": "adaptive" if slicing.adaptive else slicing.period_seconds,
-                    "turn_pause_seconds": None,
-                    "baseline": "barge-in" if system.barge_in else "strict",
-                    "scenario": job.scenario.name,
-                    "situation": job.scenario.situation,
-                    "seed": job.seed,
-                    "way": way,
-                },
-            )
-        )
+        recorder.header(header_of(model.name, sampling, settings_of(job, slicing, way)))
         self.person = Person(job.scenario, job.seed, slicing, aloud=way == "speech")
         actor = Acting(self.person, way, system.enter, lambda a: recorder.act(a.kind, a.begin, a.end, a.text))
         conversation = model.conversation(system.checkpoint, slicing, barge_in=system.barge_in)

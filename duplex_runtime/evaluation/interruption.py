@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -35,10 +36,11 @@ POINTS = (0.1, 0.3, 0.5, 0.7, 0.9)
 YIELD_SECONDS, DEAF_SECONDS, GAP_SECONDS = 2.0, 5.0, 0.5
 
 ABOUT = (
-    "Answers of eight seconds and more are broken into at 10, 30, 50, 70 and 90 % of them, typed and spoken. Times run "
-    "from the first and from the last key or sound of the interruption. Zombie output: words of an answer that was "
-    "given up come back unasked. Deafness: it neither stops nor says anything new within 5 s. Choppy output: a gap of half a "
-    "second or more inside an answer that nobody broke into. The clock is simulated: computing takes no time."
+    "Answers of eight seconds and more are broken into at 10, 30, 50, 70 and 90 % of them, typed and spoken. "
+    "Times run from the first and from the last key or sound of the interruption. Zombie output: words of an "
+    "answer that was given up come back unasked. Deafness: it neither stops nor says anything new within 5 s. "
+    "Choppy output: a gap of half a second or more inside an answer that nobody broke into. The clock is "
+    "simulated: computing takes no time."
 )
 
 
@@ -228,7 +230,7 @@ def _resumed(case: Case, back: Sequence[Piece], resume: Act | None) -> bool | No
 def _gaps(words: Sequence[Piece], acts: Sequence[Act]) -> int:
     """Gaps inside answers into which the person said nothing."""
     found = 0
-    for word, following in zip(words, words[1:], strict=False):
+    for word, following in pairwise(words):
         gap = following.response_id == word.response_id and following.at - word.until >= GAP_SECONDS
         found += gap and not any(a.begin < following.at and a.end > word.at - 1 for a in acts)
     return found

@@ -12,7 +12,7 @@ from typing import Any
 
 from duplex_runtime.errors import BadInput
 from duplex_runtime.evaluation import pictures
-from duplex_runtime.evaluation.conduct import SYSTEMS, conduct, jobs
+from duplex_runtime.evaluation.conduct import SYSTEMS, Held, conduct, jobs
 from duplex_runtime.evaluation.exports import write_all
 from duplex_runtime.evaluation.interaction import FEWEST, LOWER, NAMES, Panel, panel, to_json
 from duplex_runtime.evaluation.results import Cell, Picture, Result, Table, machine
@@ -22,11 +22,12 @@ from duplex_runtime.recording import read_log
 from duplex_runtime.slices import Slicing
 
 ABOUT = (
-    "Simulated people follow written scenarios, each with several seeds, and react to what a system does; the same "
-    "person meets every system. Who speaks when is counted in ticks of 0.2 s after the definitions of tau2-bench. L_R "
-    "and L_Y are seconds to the answer and to silence after an interruption, R_R and R_Y the shares that were answered and "
-    "yielded to, I_A answers begun inside a turn for each turn, S_BC, S_VT and S_ND the shares of backchannels, tics "
-    "and words for somebody else that changed nothing. The clock is simulated: computing takes no time."
+    "Simulated people follow written scenarios, each with several seeds, and react to what a system does; the "
+    "same person meets every system. Who speaks when is counted in ticks of 0.2 s after the definitions of "
+    "tau2-bench. L_R and L_Y are seconds to the answer and to silence after an interruption, R_R and R_Y the "
+    "shares that were answered and yielded to, I_A answers begun inside a turn for each turn, S_BC, S_VT and S_ND "
+    "the shares of backchannels, tics and words for somebody else that changed nothing. The clock is simulated: "
+    "computing takes no time."
 )
 _GROUPS = (
     ("seconds, less is better", ("L_R", "L_Y")),
@@ -49,18 +50,34 @@ def run(
     begun = time.monotonic()
     if not 1 <= seeds <= 1000:
         raise BadInput(f"--seeds: expected 1 to 1000, got {seeds}")
-    scenarios = library(folder, only)
-    talks: list[Talk] = []
-    missing: list[str] = []
+    problems: list[str] = []
+    scenarios = library(folder, only, problems)
     held = conduct(model, jobs(scenarios, seeds, systems), Slicing.parse(slice_seconds), workers)
-    skipped = sum(len(each.skipped) for each in held)
+    options = "".join(f" --only {name}" for name in only)
+    options += f" --slice-seconds {slice_seconds}" if slice_seconds != "adaptive" else ""
+    settings = {"scenarios": len(scenarios), "seeds": seeds, "systems": list(systems), "slices": slice_seconds}
+    return of_held(held, f"duplex bench panel --seeds {seeds}{options}", settings, model, begun, out, problems)
+
+
+def of_held(
+    held: Sequence[Held],
+    command: str,
+    settings: dict[str, Any],
+    model: str,
+    begun: float,
+    out: Path | None = None,
+    problems: Sequence[str] = (),
+) -> Result:
+    """The panel of talks that were held. begun: on the monotonic clock."""
+    talks: list[Talk] = []
+    missing = list(problems)
     for each in held:
         try:
             if each.error:
                 raise BadInput(each.error)
             talks.append(each.talk())
         except BadInput as error:
-            missing.append(f"{each.job.name} ({folder.name}/{each.job.scenario.name}.txt): {error}")
+            missing.append(f"{each.job.name}: {error}")
     if out:
         logs = out / "recordings"
         logs.mkdir(parents=True, exist_ok=True)
@@ -68,23 +85,8 @@ def run(
             name = f"{each.job.system}-{each.job.scenario.name}-{each.job.seed}.jsonl"
             (logs / name).write_text(each.log, encoding="utf-8", errors="replace")
         missing += write_all(out, talks)
-    options = "".join(f" --only {name}" for name in only) + (
-        f" --slice-seconds {slice_seconds}" if slice_seconds != "adaptive" else ""
-    )
-    return _result(
-        talks,
-        f"duplex bench panel --seeds {seeds}{options}",
-        {
-            "scenarios": len(scenarios),
-            "seeds": seeds,
-            "systems": list(systems),
-            "slices": slice_seconds,
-            "skipped_steps": skipped,
-        },
-        missing,
-        model,
-        time.monotonic() - begun,
-    )
+    settings = settings | {"skipped_steps": sum(len(each.skipped) for each in held)}
+    return _result(talks, command, settings, missing, model, time.monotonic() - begun)
 
 
 def of_logs(paths: Sequence[Path]) -> Result:

@@ -32,10 +32,10 @@ PERIODS = ("0.5", "1", "2", "4", "adaptive")
 SITUATIONS = ("smooth", "pause", "stop", "change", "question", "backchannel")
 
 ABOUT = (
-    "The same people talk to the duplex model at every slice period. Reaction: end of a turn to the first word, median. "
-    "False starts: answers begun inside a turn, for each turn. Right answers: held-out questions answered word for word. "
-    "Cost: slices, forward passes and tokens of the model's memory for each minute of talk. The clock is simulated: "
-    "computing takes no time."
+    "The same people talk to the duplex model at every slice period. Reaction: end of a turn to the first word, "
+    "median. False starts: answers begun inside a turn, for each turn. Right answers: held-out questions answered "
+    "word for word. Cost: slices, forward passes and tokens of the model's memory for each minute of talk. The "
+    "clock is simulated: computing takes no time."
 )
 
 

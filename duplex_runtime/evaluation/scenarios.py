@@ -95,12 +95,26 @@ class Scenario:
         return self.ways[seed % len(self.ways)]
 
 
-def library(folder: Path = FOLDER, only: Collection[str] = ()) -> tuple[Scenario, ...]:
-    """The scenarios of a folder by name. only: situations or names; raises BadInput for those that there are not."""
+def library(
+    folder: Path = FOLDER, only: Collection[str] = (), problems: list[str] | None = None
+) -> tuple[Scenario, ...]:
+    """The scenarios of a folder by name.
+
+    only: situations or names; raises BadInput for those that there are not. problems: gets what is wrong with files
+    that are left out; without it the first one raises BadInput.
+    """
     paths = sorted(folder.glob("*.txt")) if folder.is_dir() else []
-    if not paths:
-        raise BadInput(f"{folder}: expected a folder of scenarios NAME.txt, found none")
-    scenarios = tuple(read_scenario(path) for path in paths)
+    scenarios: list[Scenario] = []
+    for path in paths:
+        try:
+            scenarios.append(read_scenario(path))
+        except BadInput as error:
+            if problems is None:
+                raise
+            problems.append(str(error))
+    if not scenarios:
+        why = problems[0] if problems else "found none"
+        raise BadInput(f"{folder}: expected a folder of scenarios NAME.txt, {why}")
     known = {s.situation for s in scenarios} | {s.name for s in scenarios}
     if unknown := sorted(set(only) - known):
         situations = ", ".join(sorted({s.situation for s in scenarios}))
