@@ -18,7 +18,7 @@ import multiprocessing
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from duplex_runtime.engine.requests import Output, SliceRequest
@@ -305,8 +305,11 @@ def quantiles(values: Sequence[float]) -> dict[str, float | None]:
     }
 
 
-def run(model: str, conversations: int = 16, seconds: float = 20.0, seed: int = 0) -> Result:
-    """conversations: 1, 2, 4 … up to so many at once, for `seconds` each; ends early when the server slows down."""
+def run(model: str, conversations: int = 16, seconds: float = 20.0, seed: int = 0, voice: bool = False) -> Result:
+    """conversations: 1, 2, 4 … up to so many at once, for `seconds` each; ends early when the server slows down.
+
+    voice: also the stages of spoken talks in a browser, minutes more.
+    """
     from webapp.bench import server_of, some_questions
 
     begun = time.monotonic()
@@ -315,7 +318,7 @@ def run(model: str, conversations: int = 16, seconds: float = 20.0, seed: int = 
             f"--conversations and --seconds: expected 1 to 512 and 1 to 3600, got {conversations} and {seconds:g}"
         )
     levels: list[Level] = []
-    missing: list[str] = ["voice stages (capture to playback): `duplex bench voice` measures them in a browser"]
+    missing: list[str] = [] if voice else ["the stages of a spoken talk: --voice measures them in a browser"]
     numbers = sorted({min(2**n, conversations) for n in range(10)})
     watched: list[Watched] = []
 
@@ -336,7 +339,34 @@ def run(model: str, conversations: int = 16, seconds: float = 20.0, seed: int = 
                 break
     if not any(level.first_token for level in levels):
         raise DuplexError("no_answer", "none of the questions was answered: nothing to measure")
-    return _result(levels, missing, model, conversations, seconds, seed, time.monotonic() - begun)
+    result = _result(levels, missing, model, conversations, seconds, seed, time.monotonic() - begun)
+    return _with_voice(result, model) if voice else result
+
+
+def _with_voice(result: Result, model: str) -> Result:
+    """Its stages from the end of a spoken question to the first sound of the answer."""
+    from webapp import bench_voice
+
+    notes: list[str] = []
+    try:
+        talks = bench_voice.hold_all(model, None, notes)
+        stages, figures = talks.stages(), talks.figures()
+    except DuplexError as error:
+        return replace(result, missing=(*result.missing, f"the stages of a spoken talk: {error}"))
+    title = "From the end of a spoken question to the first sound of the answer"
+    totals = {q: figures[f"end_to_sound_ms_{q}"] for q in ("p50", "p95")}
+    return replace(
+        result,
+        command=f"{result.command} --voice",
+        figures=result.figures | {"voice": {s.name: {"p50": s.p50, "p95": s.p95} for s in stages}},
+        clock=(*result.clock, "voice"),
+        tables=(
+            *result.tables,
+            Table(title, ("", "p50, ms", "p95, ms"), tuple((s.name, s.p50, s.p95) for s in stages)),
+        ),
+        pictures=(*result.pictures, Picture("voice", title, pictures.stages(title, stages, totals))),
+        missing=(*result.missing, *notes, *talks.notes()),
+    )
 
 
 def _in_a_process(port: int, number: int, seconds: float, seed: int, questions: list[str]) -> list[Person]:

@@ -48,9 +48,23 @@ PATIENCE_MS = 60_000
 
 def run(model: str, out: Path | None = None) -> dict[str, Any]:
     """Hold the talks and measure them. out: a folder for what was recorded."""
+    notes: list[str] = []
+    results = hold_all(model, out, notes)
+    results.print()
+    figures, stages = results.figures(), results.stages()
+    if stages and (PICTURE.parents[1] / "pyproject.toml").is_file():  # in a checkout
+        title = "From the end of a question to the first sound of the answer"
+        totals = {kind: figures[f"end_to_sound_ms_{kind}"] for kind in ("p50", "p95")}
+        PICTURE.write_text(stages_picture(title, stages, totals), encoding="utf-8")
+    figures["wer_offline"] = word_error_rate(load(), {name: speak for name, speak, _ in _talks(load(), [])})
+    figures["f0_jump_ratio"] = _f0_jump_ratio(notes)
+    return {**figures, "notes": notes + results.notes()}
+
+
+def hold_all(model: str, out: Path | None, notes: list[str]) -> Results:
+    """The talks in a browser; notes: gets what is to be known of them."""
     from webapp.bench import server_of
 
-    notes: list[str] = []
     results = Results()
     with server_of(model) as port:
         for name, speak, lines in _talks(load(), notes):
@@ -59,15 +73,7 @@ def run(model: str, out: Path | None = None) -> dict[str, Any]:
             if out is not None:
                 keep(out, name, said, heard)
             results.add(name, examine(said, heard))
-    results.print()
-    figures, stages = results.figures(), results.stages()
-    if stages and (PICTURE.parents[1] / "pyproject.toml").is_file():  # in a checkout
-        title = "From the end of a question to the first sound of the answer, milliseconds"
-        totals = {kind: figures[f"end_to_sound_ms_{kind}"] for kind in ("p50", "p95")}
-        PICTURE.write_text(stages_picture(title, stages, totals), encoding="utf-8")
-    figures["wer_offline"] = word_error_rate(load(), {name: speak for name, speak, _ in _talks(load(), [])})
-    figures["f0_jump_ratio"] = _f0_jump_ratio(notes)
-    return {**figures, "notes": notes + results.notes()}
+    return results
 
 
 def word_error_rate(corpus: Corpus, voices: dict[str, Speak], number: int = 40) -> float:

@@ -248,6 +248,7 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--seed", type=_seed, default=0, help="interruption, slices, latency (default: %(default)s)")
     bench.add_argument("--conversations", type=int, default=16, metavar="N", help="latency: up to so many at once")
     bench.add_argument("--seconds", type=float, default=20.0, metavar="S", help="latency: with each number of them")
+    bench.add_argument("--voice", action="store_true", help="latency: also of spoken talks, in a browser")
     bench.add_argument("--live", action="store_true", help="panel: over a real server, in real time")
 
     report = command("report", _report, "Write one HTML file and Markdown with all results; measures what is missing.")

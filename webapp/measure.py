@@ -42,7 +42,7 @@ def _measure(a: argparse.Namespace) -> Result:
         case "slices":
             return periods.run(a.model, a.questions or 120, a.seeds or 2, a.seed)
         case _:
-            return bench_latency.run(a.model, a.conversations, a.seconds, a.seed)
+            return bench_latency.run(a.model, a.conversations, a.seconds, a.seed, a.voice)
 
 
 def report(folder: Path, model: str, measure: bool = True) -> int:

@@ -211,7 +211,9 @@ class _Reader:
     def when(self, when: str) -> tuple[str, Span]:
         found = _WHEN.fullmatch(when)
         if not found:
-            raise self.fail(f"expected a time such as “1.5 s”, “answer 1-2 s” or “done 1 s”, got {when!r}")
+            raise self.fail(
+                f"expected a time such as “1.5 s”, “answer 1-2 s” or “done 1 s” and two spaces, got {when!r}"
+            )
         return found[1] or "step", self.span(found[2], found[3])
 
     def span(self, low: str, high: str | None) -> Span:

@@ -94,6 +94,8 @@ class _Reader:
             self.number = number
             try:
                 self.take(line)
+            except BadInput as error:
+                raise error if str(error).startswith(self.name) else self.fail(str(error)) from None
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise self.fail(
                     f"expected a line as the recorder writes it ({error!r}), got {str(line)[:80]}"

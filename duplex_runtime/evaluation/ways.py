@@ -121,7 +121,7 @@ def spoken(parts: Sequence[Part], at: float, pace: str, rng: Random) -> Said:
             now += rng.uniform(*SOUND_SECONDS)
             continue
         text = f"{part.taken_back}, I mean {part.text}" if part.taken_back else part.text
-        for word in bare(text).split():
+        for word in bare(text).lower().split():
             now += word_seconds * min(1.6, max(0.5, len(word) / 5))
             certain = now + min(rng.uniform(*CERTAIN_SECONDS), ENDED_SECONDS)
             timed.append((certain, UserText(f"{word} ", spoken=True)))

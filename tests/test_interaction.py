@@ -1,0 +1,205 @@
+"""The eight numbers, against examples worked out by hand. Ticks are 0.2 s; a word lasts one tick."""
+
+from collections.abc import Sequence
+
+import pytest
+from talk_fakes import act, says, talk_with
+
+from duplex_runtime.evaluation.interaction import FEWEST, NAMES, count, panel, to_json
+from duplex_runtime.evaluation.talks import Talk
+
+
+def events(talk: Talk) -> dict[str, list[float]]:
+    return {name: value for name, value in count(talk).of.items() if value[1] or value[0]}
+
+
+# — L_R, R_R —
+
+
+def test_an_answer_after_six_tenths() -> None:
+    # the turn fills ticks 0–4, the answer begins at 1.6 s = tick 8: three ticks of silence
+    found = events(talk_with([act("turn", 0.0, 1.0)], says(1.6, 5)))
+    assert found["L_R"] == [pytest.approx(0.6), 1]
+    assert found["R_R"] == [1, 1]
+    assert found["I_A"] == [0, 1]
+
+
+def test_who_has_to_speak_again_was_not_answered() -> None:
+    # turn 2 begins at tick 20; the answer only at tick 30 answers the second
+    found = events(talk_with([act("turn", 0.0, 1.0), act("turn", 4.0, 5.0)], says(6.0, 5)))
+    assert found["R_R"] == [1, 2]
+    assert found["L_R"] == [pytest.approx(1.0), 1]
+
+
+def test_an_answer_in_the_tick_in_which_the_next_turn_begins_is_an_answer() -> None:
+    found = events(talk_with([act("turn", 0.0, 1.0), act("turn", 2.0, 3.0)], says(2.0, 2)))
+    assert found["R_R"] == [1, 1]  # and the second, with nothing after it, is left out
+
+
+def test_an_answer_in_the_tick_in_which_the_turn_ends_took_no_time() -> None:
+    found = events(talk_with([act("turn", 0.0, 1.0)], says(1.0, 5)))
+    assert found["L_R"] == [0, 1]
+
+
+def test_a_last_turn_with_nothing_after_it_is_left_out() -> None:
+    assert events(talk_with([act("turn", 0.0, 1.0)])) == {}
+
+
+def test_a_turn_that_was_not_yielded_to_is_left_out() -> None:
+    found = events(talk_with([act("turn", 0.0, 1.0), act("turn", 2.0, 3.0)], says(1.2, 20)))  # speaks until 5.2
+    assert found["R_R"] == [1, 1]
+    assert found["R_Y"] == [0, 1]
+
+
+def test_a_stop_asks_for_no_answer() -> None:
+    found = events(talk_with([act("turn", 0.0, 1.0), act("stop", 2.0, 2.6)], says(1.2, 6)))  # silent from 2.4
+    assert found["R_R"] == [1, 1]
+    assert found["R_Y"] == [1, 1]
+
+
+@pytest.mark.parametrize("kind", ["backchannel", "tic", "aside"])
+def test_what_wants_no_answer_is_no_turn(kind: str) -> None:
+    talk = talk_with([act("turn", 0.0, 1.0), act(kind, 2.0, 2.4), act("turn", 6.0, 7.0)], says(7.4, 3))
+    assert events(talk)["R_R"] == [1, 2]
+
+
+# — L_Y, R_Y —
+
+
+def test_silent_after_six_tenths() -> None:
+    # the person begins at 2.0 s = tick 10; the last word ends at 2.6 s, so tick 13 is silent
+    found = events(talk_with([act("turn", 2.0, 3.0)], says(1.0, 8)))
+    assert found["R_Y"] == [1, 1]
+    assert found["L_Y"] == [pytest.approx(0.6), 1]
+
+
+@pytest.mark.parametrize(("words", "yields"), [(14, 1), (15, 0)])
+def test_the_window_is_ten_ticks(words: int, yields: int) -> None:
+    # it speaks from tick 5; with 14 words tick 19 = 10 + 9 is silent, with 15 only tick 20
+    assert events(talk_with([act("turn", 2.0, 5.0)], says(1.0, words)))["R_Y"] == [yields, 1]
+
+
+def test_given_up_in_the_very_moment() -> None:
+    found = events(talk_with([act("turn", 2.0, 3.0)], says(1.0, 5)))
+    assert (found["R_Y"], found["L_Y"]) == ([1, 1], [0, 1])
+
+
+def test_who_speaks_into_silence_interrupts_nobody() -> None:
+    assert "R_Y" not in events(talk_with([act("turn", 4.0, 5.0)], says(1.0, 5)))
+
+
+# — I_A —
+
+
+def test_an_answer_that_begins_inside_a_turn() -> None:
+    # it begins twice while the person speaks, and stops both times: 2 of 1 turn
+    pieces = [*says(1.0, 2), *says(2.0, 2, "duplex-2"), *says(4.0, 3, "duplex-3")]
+    found = events(talk_with([act("turn", 0.0, 3.0)], pieces))
+    assert found["I_A"] == [2, 1]
+
+
+def test_nothing_is_interrupted_by_going_on() -> None:
+    assert events(talk_with([act("turn", 0.0, 1.0), act("turn", 2.0, 3.0)], says(1.2, 6)))["I_A"][0] == 0
+
+
+# — S_BC, S_VT, S_ND —
+
+
+@pytest.mark.parametrize(("kind", "name"), [("backchannel", "S_BC"), ("tic", "S_VT"), ("aside", "S_ND")])
+@pytest.mark.parametrize(("words", "right"), [(9, 0), (10, 1)])
+def test_who_goes_on_for_a_second_went_on(kind: str, name: str, words: int, right: int) -> None:
+    # it begins at tick 10; five ticks are watched: with 10 words from tick 5 on, tick 14 is still spoken
+    assert events(talk_with([act(kind, 2.0, 2.4)], says(1.0, words)))[name] == [right, 1]
+
+
+def test_a_typed_word_is_watched_from_its_last_key() -> None:
+    acts = [act("backchannel", 2.0, 3.0)]  # until tick 14, so up to tick 19
+    assert events(talk_with(acts, says(1.0, 14), way="keys"))["S_BC"] == [0, 1]
+    assert events(talk_with(acts, says(1.0, 15), way="keys"))["S_BC"] == [1, 1]
+
+
+def test_an_answer_that_was_over_was_not_given_up() -> None:
+    talk = talk_with([act("backchannel", 2.0, 2.4)], says(1.0, 7), answers={"duplex-1": "completed"})
+    assert events(talk)["S_BC"] == [1, 1]
+    given_up = talk_with([act("backchannel", 2.0, 2.4)], says(1.0, 7), answers={"duplex-1": "cancelled"})
+    assert events(given_up)["S_BC"] == [0, 1]
+
+
+@pytest.mark.parametrize(("at", "right"), [(4.4, 0), (4.6, 1), (2.2, 0)])
+def test_silence_that_is_broken_within_two_seconds(at: float, right: int) -> None:
+    # the aside ends before tick 12; ticks up to 22 are watched
+    assert events(talk_with([act("aside", 2.0, 2.4)], says(at, 3)))["S_ND"] == [right, 1]
+
+
+def test_a_backchannel_in_silence_is_no_event() -> None:
+    assert "S_BC" not in events(talk_with([act("backchannel", 2.0, 2.4)], says(4.0, 3)))
+
+
+# — beside the eight —
+
+
+def test_early_late_and_unheard_words() -> None:
+    acts = [act("turn", 0.0, 2.0), act("stop", 4.0, 4.9)]
+    pieces = [*says(1.0, 2), *says(3.0, 12, "duplex-2")]  # two inside the turn; 3.0–5.4, two of them after the stop
+    counts = count(talk_with(acts, pieces, yields=(5.3,), unheard=((5.3, "duplex-2", " and so on"),)))
+    assert (counts.words, counts.early, counts.late, counts.unheard) == (14, 2, 2, 3)
+
+
+def test_floor_transfer_offsets_are_exact_and_may_be_negative() -> None:
+    acts = [act("turn", 0.0, 1.0), act("turn", 5.0, 7.0)]
+    counts = count(talk_with(acts, [*says(1.33, 2), *says(6.5, 3, "duplex-2")]))
+    assert counts.offsets == [pytest.approx(0.33), pytest.approx(-0.5)]
+
+
+def test_going_back_to_what_was_cut() -> None:
+    acts = [act("turn", 0.0, 1.0), act("question", 2.0, 3.0)]
+    cut = ((2.2, "duplex-1", " w5 w6 w7"),)
+    back = [*says(1.2, 5), *says(3.4, 3, "duplex-2", first=20), *says(4.0, 5, "duplex-2", first=5)]
+    assert count(talk_with(acts, back, unheard=cut)).resumed == 1
+    gone = [*says(1.2, 5), *says(3.4, 3, "duplex-2", first=20)]
+    counts = count(talk_with(acts, gone, unheard=cut))
+    assert (counts.inserted, counts.resumed) == (1, 0)
+
+
+# — many talks —
+
+
+def many(answers: Sequence[bool], scenario: str = "one") -> list[Talk]:
+    """Talks with a backchannel that is gone on through or not."""
+    talks = [
+        talk_with([act("backchannel", 2.0, 2.4)], says(1.0, 10 if yes else 6), scenario=scenario) for yes in answers
+    ]
+    return talks
+
+
+def test_fewer_than_ten_events_are_hidden() -> None:
+    nine = panel(many([True] * 9))["duplex"]
+    assert nine.values()["S_BC"] is None
+    assert nine.intervals()["S_BC"] is None
+    assert panel(many([True] * FEWEST))["duplex"].values()["S_BC"] == 1.0
+
+
+def test_the_json_has_the_eight_names() -> None:
+    found = to_json(panel(many([True] * 6 + [False] * 6)))
+    assert list(found["duplex"]) == list(NAMES)
+    assert found["duplex"]["S_BC"] == 0.5
+
+
+def test_intervals_are_drawn_over_scenarios() -> None:
+    # all talks of a scenario are alike: ten scenarios, half of them right
+    talks = [t for n in range(10) for t in many([n % 2 == 0] * 5, f"s{n}")]
+    low, high = panel(talks)["duplex"].intervals()["S_BC"] or (0, 0)
+    # binomial, n = 10, p = 0.5: 2.5 % and 97.5 % are 2 and 8 of 10
+    assert (low, high) == (pytest.approx(0.2), pytest.approx(0.8))
+    assert panel(talks)["duplex"].intervals()["S_BC"] == (low, high)
+    assert panel(talks, seed=1)["duplex"].intervals()["S_BC"] is not None
+    one = panel(many([True] * 6 + [False] * 6))["duplex"]
+    assert one.intervals()["S_BC"] == (0.5, 0.5)  # of one scenario nothing can be said
+
+
+def test_systems_are_kept_apart_and_order_does_not_matter() -> None:
+    talks = [*many([True] * 10), *(talk_with(t.acts, t.pieces, system="strict") for t in many([False] * 10))]
+    found = panel(talks)
+    assert (found["duplex"].values()["S_BC"], found["strict"].values()["S_BC"]) == (1.0, 0.0)
+    assert to_json(panel(reversed(talks)))["duplex"] == to_json(found)["duplex"]
+    assert panel([]) == {}
