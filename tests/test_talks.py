@@ -117,7 +117,7 @@ def test_the_baseline_gives_the_name() -> None:
 @pytest.mark.parametrize(
     ("lines", "number", "message"),
     [
-        ([{"kind": "input", "at": 5.0, "text": "a"}, {"kind": "input", "at": 4.0, "text": "b"}], 3, "from 5 s on, got 4 s"),
+        ([{"kind": "due", "at": 5.0}, {"kind": "due", "at": 4.0}], 3, "from 5 s on, got 4 s"),
         ([{"kind": "input", "at": "soon", "text": "a"}], 2, "expected a time in seconds, got 'soon'"),
         ([{"kind": "input", "at": -1, "text": "a"}], 2, "expected a time in seconds, got -1"),
         ([{"kind": "input", "text": "a"}], 2, "as the recorder writes it (KeyError('at'))"),

@@ -35,12 +35,14 @@ def _measure(a: argparse.Namespace) -> Result:
             systems = a.systems.split(",") if a.systems else tuple(SYSTEMS)
             folder, only = a.scenarios or FOLDER, a.only or ()
             if a.live:
-                return live.run(a.model, library(folder, only), a.seeds or 1, systems, a.out)
-            return panel.run(a.model, a.seeds or 5, systems, only, folder, a.slice_seconds, a.out)
+                return live.run(a.model, library(folder, only), 1 if a.seeds is None else a.seeds, systems, a.out)
+            return panel.run(a.model, 5 if a.seeds is None else a.seeds, systems, only, folder, a.slice_seconds, a.out)
         case "interruption":
-            return interruption.run(a.model, a.questions or 6, a.seed)
+            return interruption.run(a.model, 6 if a.questions is None else a.questions, a.seed)
         case "slices":
-            return periods.run(a.model, a.questions or 120, a.seeds or 2, a.seed)
+            return periods.run(
+                a.model, 120 if a.questions is None else a.questions, 2 if a.seeds is None else a.seeds, a.seed
+            )
         case _:
             return bench_latency.run(a.model, a.conversations, a.seconds, a.seed, a.voice)
 

@@ -9,7 +9,7 @@ they are told, and things told to be remembered.
 from __future__ import annotations
 
 from duplex_runtime.alignment.builder import QUIET, Builder
-from duplex_runtime.alignment.noise import bare
+from duplex_runtime.alignment.noise import bare, renamed
 
 
 def uninterrupted(b: Builder) -> None:
@@ -69,6 +69,8 @@ def backchannel(b: Builder) -> None:
         if b.rng.random() > share:
             return ""
         text = b.phrase("backchannels") + b.rng.choice(("", "", "", ".", "!", "..."))
+        if len(text.split()) < 3 and b.rng.random() < 0.2:
+            text = f"{text} {b.rng.choice([p for p in b.source.phrases('backchannels') if ' ' not in p])}"
         if not text.startswith("no ") and b.rng.random() < 0.3:
             text, *begun[:] = text.split()
         return text
@@ -79,6 +81,10 @@ def backchannel(b: Builder) -> None:
 def side_speech(b: Builder) -> None:
     """Words for somebody else, a cough: no reaction, neither in an answer nor in silence."""
     aside = b.phrase(b.rng.choice(("side_speech", "side_speech", "side_speech", "noises")))
+    if b.rng.random() < 0.5:
+        aside = renamed(aside, b.rng)
+    if b.rng.random() < 0.2:
+        aside = f"{aside} {b.phrase('side_speech')}"
     if b.rng.random() < 0.4:
         aside = bare(aside)
     if b.rng.random() < 0.35:
@@ -144,7 +150,10 @@ def hush(b: Builder) -> None:
     for _ in range(b.rng.randint(1, 4)):
         said = b.phrase("hush_talk") if b.rng.random() < 0.6 else b.source.draw(b.rng)[0]
         b.quiet(b.typed(said))
-    b.say(b.typed(b.phrase("hush_call")))
+    call = b.phrase("hush_call")
+    if b.rng.random() < 0.25:  # whatever is said to it by name
+        call = f"Duplex, {b.phrase(b.rng.choice(('go_on', 'go_on', 'greet', 'call'))).lower()}"
+    b.say(b.typed(call))
     b.note("hush", b.phrase("hush_back"))
 
 

@@ -147,3 +147,16 @@ def made_up(rng: Random) -> str:
     ends = ("", "", "", "n", "r", "l", "s", "m", "k", "t", "x", "nd", "tte", "ck")
     syllables = (rng.choice(onset.split()) + rng.choice(rhyme.split()) for _ in range(rng.choice((2, 2, 2, 3))))
     return ("".join(syllables) + rng.choice(ends)).capitalize()
+
+
+#: Capitalised words at the edge of a sentence that call nobody.
+_NOBODY = frozenset(
+    """Yes No Sorry Okay Ok Hi Hey Hello Oh Well Thanks Right Good Down Here Now Wait Please Not Alright Yeah Sure Stop
+    Look Listen True Great Fine Bye Ah Hm Hmm Duplex""".split()  # noqa: SIM905
+)
+_CALLED = re.compile(r"^[A-Z][a-z]+(?=,)|(?<=, )[A-Z][a-z]+(?=[.?!]*$)")
+
+
+def renamed(text: str, rng: Random) -> str:
+    """`text` to somebody else: whom it calls by name at its beginning or end gets another one, that nobody has."""
+    return _CALLED.sub(lambda found: found[0] if found[0] in _NOBODY else made_up(rng), text)

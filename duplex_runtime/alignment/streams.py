@@ -85,16 +85,16 @@ def steered_story(b: Builder) -> None:
 
 #: Kinds of talk and their shares in time slices.
 DUPLEX: dict[Callable[[Builder], None], float] = {
-    kinds.uninterrupted: 30,
+    kinds.uninterrupted: 28,
     kinds.hesitation: 8,
     kinds.stop: 11,
-    kinds.backchannel: 11,
+    kinds.backchannel: 15,
     kinds.inserted_question: 14,
     kinds.new_question: 12,
     kinds.correction: 6,
-    kinds.side_speech: 10,
+    kinds.side_speech: 16,
     kinds.called: 1,
-    kinds.hush: 3,
+    kinds.hush: 4,
     kinds.nudge: 3,
     memory: 8,
     steered_story: 5,

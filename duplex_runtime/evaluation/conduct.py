@@ -118,15 +118,22 @@ def hold(models: dict[str, LoadedModel], todo: Sequence[Job], slicing: Slicing) 
     held: dict[int, Held] = {}
     for checkpoint in sorted({SYSTEMS[job.system].checkpoint for job in todo}):
         mine = {n: job for n, job in enumerate(todo) if SYSTEMS[job.system].checkpoint == checkpoint}
-        model = models[checkpoint]
-        talks = [_Simulation(model, job, slicing) for job in mine.values()]
-        loop = Loop(model.engine(slots=min(TOGETHER, len(talks))))
-        try:
-            talk_together(loop, (talk.together for talk in talks))
-        finally:
-            loop.engine.shutdown()
-        held |= {number: talk.held() for number, talk in zip(mine, talks, strict=True)}
+        done = dict(zip(mine, _hold(models[checkpoint], list(mine.values()), slicing), strict=True))
+        for number, each in done.items():
+            if each.error:  # perhaps only of a pass that it shared with others
+                done[number] = _hold(models[checkpoint], [each.job], slicing)[0]
+        held |= done
     return [held[number] for number in range(len(todo))]
+
+
+def _hold(model: LoadedModel, todo: Sequence[Job], slicing: Slicing) -> list[Held]:
+    talks = [_Simulation(model, job, slicing) for job in todo]
+    loop = Loop(model.engine(slots=min(TOGETHER, len(talks))))
+    try:
+        talk_together(loop, (talk.together for talk in talks))
+    finally:
+        loop.engine.shutdown()
+    return [talk.held() for talk in talks]
 
 
 def settings_of(job: Job, slicing: Slicing, way: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from pathlib import Path
 from random import Random
 
 from duplex_runtime.errors import BadInput
-from duplex_runtime.evaluation.acts import KINDS
+from duplex_runtime.evaluation.acts import ASKING, KINDS
 
 FOLDER = Path(__file__).parent / "scenarios"
 WAYS = ("keys", "speech")
@@ -36,7 +36,9 @@ MAX_STEPS, MAX_TEXT, MAX_SECONDS = 100, 2000, 3600.0
 
 _SPAN = r"(\d+(?:\.\d+)?)(?:\s*-\s*(\d+(?:\.\d+)?))?\s*s"
 _WHEN = re.compile(rf"(?:(answer|done)\s+)?{_SPAN}")
-_MARK = re.compile(rf"\({_SPAN}\)|\[([^\[\]]*)\]([^\s(]*)|\*([^*]+)\*")
+#: A pause, a correction with what is written close behind it, a sound. Marks do not stand in one another.
+_MARK = re.compile(rf"\({_SPAN}\)|\[([^\[\](){{}}|*<]*)\]([^\s\[\](){{}}|*<>]*)|\*([^\[\](){{}}|*<>]*)\*")
+_EDGE = re.compile(rf"\({_SPAN}\)\s*$|^\s*\({_SPAN}\)")
 _CHOICE = re.compile(r"\{([^{}]*)\}")
 _EXAMPLE = "“0.5 s   turn   Tell me about bees.”"
 
@@ -127,10 +129,14 @@ def read_scenario(path: Path) -> Scenario:
     try:
         text = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: expected UTF-8, got the byte 0x{error.object[error.start]:02x}") from None
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise BadInput(
+            f"{path} line {line}: expected UTF-8, got the byte 0x{error.object[error.start]:02x}; "
+            "save the file as UTF-8"
+        ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise BadInput(f"{path}: expected a readable scenario file ({reason})") from None
+        raise BadInput(f"{path}: expected a readable scenario file such as NAME.txt, got: {reason}") from None
     return parse_scenario(str(path), text.removeprefix("\ufeff").split("\n"))
 
 
@@ -148,6 +154,7 @@ class _Reader:
     def __init__(self, name: str) -> None:
         self.name, self.number = name, 0
         self.about: list[str] = []
+        self.told = False  # the first block of comments is over
         self.headers: dict[str, str] = {}
         self.steps: list[Step] = []
 
@@ -156,14 +163,15 @@ class _Reader:
 
     def take(self, number: int, line: str) -> None:
         self.number = number
+        if control := re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]", line):
+            raise self.fail(f"expected plain text, got the control character 0x{ord(control[0]):02x}; delete it")
+        if line.lstrip().startswith("#"):
+            if not self.told:
+                self.about.append(line.lstrip("# \t").strip())
+            return
+        self.told |= bool(self.about)
         if not line.strip():
             return
-        if line.lstrip().startswith("#"):
-            if not self.headers:
-                self.about.append(line.lstrip("# ").strip())
-            return
-        if control := re.search(r"[\x00-\x08\x0b-\x1f\x7f]", line):
-            raise self.fail(f"expected plain text, got the control character 0x{ord(control[0]):02x}; delete it")
         words = re.split(r"\s{2,}|\t+", line.strip(), maxsplit=2)
         if re.match(r"\d|answer\b|done\b|[-+.]", words[0]):
             self.step(words)
@@ -171,7 +179,7 @@ class _Reader:
             self.header(line.strip())
 
     def header(self, line: str) -> None:
-        key, _, value = line.partition(" ")
+        key, value = (*line.split(maxsplit=1), "")[:2]
         known = ("situation", "by", "pace")
         if key not in known:
             raise self.fail(f"expected a step such as {_EXAMPLE}, or one of {', '.join(known)}, got {line[:60]!r}")
@@ -179,7 +187,6 @@ class _Reader:
             raise self.fail(f"expected {key} before the first step; move the line up")
         if key in self.headers:
             raise self.fail(f"{key} stands there twice; leave one")
-        value = value.strip()
         if key == "pace" and value not in PACES:
             raise self.fail(f"expected pace {', '.join(PACES)}, got {value!r}")
         if key == "by" and (
@@ -228,6 +235,9 @@ class _Reader:
         asked = any(step.kind == "turn" for step in self.steps)
         if after != "step" and not asked:
             raise self.fail(f"{when!r}: nothing was asked yet, so nothing is answered; begin with a turn")
+        lately = next((step.kind for step in reversed(self.steps) if step.kind in (*ASKING, "stop")), "")
+        if after == "answer" and lately == "stop":
+            raise self.fail(f"{when!r}: a stop is not answered; write the seconds alone, or ask something before")
         if kind == "silence" and after != "step":
             raise self.fail(f"expected a plain time for silence such as “20 s”, got {when!r}")
         if kind == "backchannel" and after != "answer":
@@ -238,28 +248,41 @@ class _Reader:
     def words(self, text: str) -> None:
         if len(text) > MAX_TEXT:
             raise self.fail(f"expected at most {MAX_TEXT} characters of words, got {len(text)}")
-        for choice in _CHOICE.findall(text):
-            if "|" not in choice or not all(each.strip() for each in choice.split("|")):
-                raise self.fail(f"expected choices such as {{bees|whales}}, got {{{choice}}}")
-        rest = _CHOICE.sub(lambda found: found[1].replace("|", " "), text)
-        for mark in _MARK.finditer(rest):
+        choices = [choice.split("|") for choice in _CHOICE.findall(text)]
+        for choice in choices:
+            if len(choice) == 1 or not all(each.strip() for each in choice):
+                raise self.fail(f"expected choices such as {{bees|whales}}, got {{{'|'.join(choice)}}}")
+            for each in choice:
+                self.marks(each)
+        for number in range(max((len(choice) for choice in choices), default=1)):
+            said = _CHOICE.sub(lambda found: found[1].split("|")[min(number, found[1].count("|"))], text)  # noqa: B023
+            self.marks(said)
+            if not _parts(said, Random(0)):
+                raise self.fail("expected words beside the pause; write “… s   silence” to say nothing")
+            if edge := _EDGE.search(said):
+                raise self.fail(
+                    f"expected words before and behind a pause, got {edge[0].strip()} at the edge; "
+                    "add it to the time of this step or the next"
+                )
+
+    def marks(self, text: str) -> None:
+        """Without choices."""
+        for mark in _MARK.finditer(text):
             if mark[1]:
                 self.span(mark[1], mark[2])
             elif mark[3] is not None:
-                first, _, last = (each.strip() for each in mark[3].partition(">"))
-                if not first or not last:
+                words = [each.strip() for each in mark[3].split(">")]
+                if len(words) != 2 or not all(words):
                     raise self.fail(f"expected a correction such as [Spain > Italy], got [{mark[3]}]")
+            elif not mark[5].strip():
+                raise self.fail("expected a sound such as *cough*, got stars around nothing")
             elif "keys" in self.ways:
                 raise self.fail(f"*{mark[5]}* is a sound: it cannot be typed; write “by  speech” above, or words")
-        plain = _MARK.sub(" ", rest)
-        if wrong := re.search(r"[{}\[\]|*<>]", plain):
+        if wrong := re.search(r"[{}\[\]()|*<>]", _MARK.sub(" ", text)):
             raise self.fail(
-                f"{wrong[0]!r} belongs to no mark; marks are (1 s), [wrong > right], {{one|other}}, *cough*"
+                f"{wrong[0]!r} belongs to no mark; marks are (1 s), [wrong > right], {{one|other}} and *cough*, and do "
+                "not stand in one another, but for those inside {}"
             )
-        if not any(
-            each.text or each.sound for each in _parts(_CHOICE.sub(lambda f: f[1].split("|")[0], text), Random(0))
-        ):
-            raise self.fail("expected words beside the pause; write “… s   silence” to say nothing")
 
     @property
     def ways(self) -> tuple[str, ...]:
