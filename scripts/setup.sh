@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 level=${1:?expected base or dev}
 case $level in
-    base) what=".[voice]" ;;
+    base) what=".[bench,voice]" ;;
     dev) what=".[${TEST_EXTRAS:-dev}]" ;;
     *) echo "setup: expected base or dev, got '$level'" >&2; exit 2 ;;
 esac

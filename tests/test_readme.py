@@ -10,16 +10,21 @@ from pathlib import Path
 import pytest
 
 from duplex_runtime.alignment.corpus import load
+from duplex_runtime.evaluation.acts import KINDS
+from duplex_runtime.evaluation.conduct import SYSTEMS
+from duplex_runtime.evaluation.interaction import NAMES
+from duplex_runtime.evaluation.scenarios import library, parse_scenario
 from duplex_runtime.evaluation.script import read_script
 from webapp.cli import parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = [ROOT / "README.md", ROOT / "duplex_runtime/models/embedded/README.md"]
+MEASURING = (ROOT / "docs/measuring.md").read_text(encoding="utf-8")
+DOCUMENTS = [ROOT / "README.md", ROOT / "duplex_runtime/models/embedded/README.md", ROOT / "docs/measuring.md"]
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", README + MEASURING, re.DOTALL)
 
 
 def commands() -> list[str]:
@@ -38,11 +43,13 @@ def test_there_are_commands_to_test() -> None:
 
 def test_options_named_in_the_text_exist(capsys: pytest.CaptureFixture[str]) -> None:
     known = ""
-    for name in ("serve", "chat", "play", "replay", "data", "train", "eval", "calibrate", "convert", "bench"):
+    for name in ("serve", "chat", "play", "replay", "data", "train", "eval", "calibrate", "convert", "bench", "report"):
         with pytest.raises(SystemExit):
             parser().parse_args([name, "--help"])
         known += capsys.readouterr().out
-    ours = re.sub(r"^(llama-server|vllm|SGLANG_).*$", "", README, flags=re.MULTILINE)  # other people's programs
+    ours = (
+        re.sub(r"^(llama-server|vllm|SGLANG_).*$", "", README, flags=re.MULTILINE) + MEASURING
+    )  # without other people's programs
     for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", ours)):
         assert option in known, option
 
@@ -76,3 +83,16 @@ def test_the_size_of_the_corpus_is_as_said() -> None:
 def test_no_figure_was_left_out() -> None:
     for document in DOCUMENTS:
         assert "@" not in re.sub(r"`[^`]*`", "", document.read_text(encoding="utf-8"))
+
+
+def test_the_example_scenario_is_a_scenario() -> None:
+    example = MEASURING[MEASURING.index("# The person breaks") :].split("```")[0]
+    assert [step.kind for step in parse_scenario("example.txt", example.splitlines()).steps][-1] == "silence"
+    scenarios = library()
+    assert f"The library has {len(scenarios)} of them" in MEASURING
+    assert all(situation in MEASURING for situation in {s.situation for s in scenarios})
+
+
+def test_the_guide_explains_everything_that_a_scenario_may_say() -> None:
+    assert all(f"| `{kind}` |" in MEASURING for kind in KINDS)
+    assert all(f"`{name}`" in MEASURING for name in (*SYSTEMS, *NAMES))

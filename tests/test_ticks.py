@@ -14,7 +14,8 @@ from duplex_runtime.evaluation.ticks import segments_of
         (0.11, 1.0, (1, 5)),
         (0.0, 0.9, (0, 4)),  # a middle at the very end does not
         (0.0, 0.91, (0, 5)),
-        (0.15, 0.25, (0, 1)),  # covers no middle: the tick that it begins in
+        (0.13, 0.23, (0, 1)),  # covers no middle: the nearest tick
+        (0.17, 0.27, (1, 2)),
         (3.0, 3.0, (15, 16)),  # one key
     ],
 )
@@ -41,3 +42,8 @@ def test_what_was_given_up_at_the_first_key_was_broken_into() -> None:
     assert times.broken_into(times.person[0]) is times.system[0]
     later = segments_of(talk_with([act("turn", 2.3, 3.0)], says(1.0, 5)))
     assert later.broken_into(later.person[0]) is None
+
+
+def test_what_begins_in_the_same_tick_was_not_broken_into() -> None:
+    times = segments_of(talk_with([act("tic", 1.53, 1.55)], says(1.51, 3)))  # tick 7; it speaks from tick 8 on
+    assert times.broken_into(times.person[0]) is None

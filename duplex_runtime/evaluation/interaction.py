@@ -11,19 +11,21 @@ Definitions of the voice interaction metrics of tau2-bench (docs/interaction-met
 words or our knowledge ask for more than those say:
 - a `stop` asks for silence: it is an interruption, and no turn that waits for an answer;
 - a word that is typed is not there before its last key: what should change nothing is watched until 1 s after that;
-- an answer that was said to its end there had not been given up, which a recording tells and ticks do not;
-- an answer that begins in the tick in which a turn ends is an answer after 0 s: simulated systems are that quick.
+- an answer that was said to its end there, with no yield, had not been given up: a recording tells, ticks do not;
+- an answer that begins in the tick in which a turn ends is an answer after 0 s: simulated systems are that quick;
+- what falls silent in the very moment in which the person begins was broken into, and yielded after 0 s.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from duplex_runtime.alignment.noise import normal
-from duplex_runtime.evaluation.acts import ASKING, Act
+from duplex_runtime.evaluation.acts import ASKING, Act, Piece
 from duplex_runtime.evaluation.talks import Talk
 from duplex_runtime.evaluation.ticks import TICK_SECONDS, Segment, Segments, segments_of
 
@@ -36,18 +38,22 @@ FEWEST = 10
 YIELD_TICKS, GO_ON_TICKS, SILENT_TICKS = 10, 5, 10
 #: What of an interrupted answer comes later than this is another answer (seconds).
 LATE_SECONDS = 10.0
+#: A question cuts an answer off so shortly before its first key (half a word is taken back) up to so long after its
+#: last (seconds).
+CUT_SECONDS = (0.5, 5.0)
 _SELECTIVE = {"backchannel": "S_BC", "tic": "S_VT", "aside": "S_ND"}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Counts:
     """Sums over one talk. `of[name]`: sum and number of events, for each of NAMES. offsets: seconds from the end of a
-    turn to its answer, negative where it began before. early: words said inside a turn; late: after an interruption was
-    said; unheard: prepared and never seen. resumed: of the questions in an answer that were answered, how many answers
-    went on then."""
+    turn to its answer, negative where it began before. words: that were said; early: of those, inside a turn, of an
+    answer begun in it; late: of an interrupted answer, after the interruption was said. unheard: prepared and never
+    seen. deaf: characters that were not heard. inserted: questions that cut an answer off and were answered; resumed:
+    of those, after how many what was cut was said after all."""
 
-    of: dict[str, list[float]] = field(default_factory=lambda: {name: [0.0, 0] for name in NAMES})
-    offsets: list[float] = field(default_factory=list)
+    of: Mapping[str, tuple[float, int]]
+    offsets: tuple[float, ...] = ()
     words: int = 0
     early: int = 0
     late: int = 0
@@ -57,20 +63,30 @@ class Counts:
     resumed: int = 0
     turns: int = 0
 
-    def add(self, name: str, value: float) -> None:
-        """One event."""
-        self.of[name][0] += value
-        self.of[name][1] += 1
-
 
 def count(talk: Talk) -> Counts:
     """What happened in one talk."""
-    counts, times = Counts(), segments_of(talk)
-    _turns(talk, times, counts)
-    _interruptions(times, counts)
-    _selective(talk, times, counts)
-    _words(talk, times, counts)
-    return counts
+    times = segments_of(talk)
+    turns = [s for s in times.person if _act(s).kind in ASKING]
+    values: dict[str, list[float]] = {name: [] for name in NAMES}
+    for name, value in (*_responses(turns, times), *_yields(times), *_selective(talk, times)):
+        values[name].append(value)
+    of = {name: (float(sum(each)), len(each)) for name, each in values.items()}
+    begun = sum(any(t.first <= s.first < t.end for t in turns) for s in times.system)
+    of["I_A"] = (float(begun), of["R_R"][1])  # events for each turn: several may fall into one
+    resumed = list(_resumptions(talk, times))
+    return Counts(
+        of,
+        offsets=tuple(_offsets(turns, talk, times)),
+        words=len(talk.words),
+        early=sum(_early(_act(turn), talk.words) for turn in turns),
+        late=sum(_late(_act(s), answer, talk) for s, answer in _interruptions(times)),
+        unheard=sum(len(text.split()) for _, _, text in talk.unheard),
+        deaf=sum(len(text) for _, text in talk.deaf),
+        inserted=len(resumed),
+        resumed=sum(resumed),
+        turns=len(turns),
+    )
 
 
 def _act(segment: Segment) -> Act:
@@ -78,47 +94,38 @@ def _act(segment: Segment) -> Act:
     return segment.act
 
 
-def _turns(talk: Talk, times: Segments, counts: Counts) -> None:
-    """L_R, R_R and I_A."""
-    turns = [s for s in times.person if _act(s).kind in ASKING]
+def _responses(turns: Sequence[Segment], times: Segments) -> Iterator[tuple[str, float]]:
+    """R_R and L_R."""
     ended = [s for s in turns if not ((going := times.speaking(s.end)) and going.first < s.end)]
     for number, turn in enumerate(ended):
         answer = next((s.first for s in times.system if s.first >= turn.end), None)
         following = next((s.first for s in ended[number + 1 :] if s.first >= turn.end), None)
         if answer is not None and (following is None or answer <= following):
-            counts.add("R_R", 1)
-            counts.add("L_R", (answer - turn.end) * TICK_SECONDS)
+            yield "R_R", 1
+            yield "L_R", (answer - turn.end) * TICK_SECONDS
         elif following is not None:
-            counts.add("R_R", 0)
-    counts.turns = len(turns)
-    begun = sum(any(t.first <= s.first < t.end for t in turns) for s in times.system)
-    # events for each turn: several may fall into one
-    counts.of["I_A"] = [float(begun), int(counts.of["R_R"][1])]
-    for number, turn in enumerate(turns):
-        until = turns[number + 1].begin if number + 1 < len(turns) else talk.ended_at
-        new = [s for s in times.system if turn.begin <= s.begin <= until and not _goes_on(s, turn, times)]
-        if new:
-            counts.offsets.append(round(new[0].begin - turn.stop, 3))
+            yield "R_R", 0
 
 
-def _goes_on(segment: Segment, turn: Segment, times: Segments) -> bool:
-    """Is it the rest of an answer that sounded before?"""
-    return any(s.answer == segment.answer and s.begin < turn.begin for s in times.system)
-
-
-def _interruptions(times: Segments, counts: Counts) -> None:
-    """L_Y and R_Y."""
+def _interruptions(times: Segments) -> Iterator[tuple[Segment, str]]:
+    """What the person said to a system that spoke, and the answer that they broke into."""
     for segment in times.person:
-        if _act(segment).kind in (*ASKING, "stop") and times.broken_into(segment):
-            silent = times.silent_from(segment.first)
-            yielded = silent - segment.first < YIELD_TICKS
-            counts.add("R_Y", float(yielded))
-            if yielded:
-                counts.add("L_Y", (silent - segment.first) * TICK_SECONDS)
+        if _act(segment).kind in (*ASKING, "stop") and (speaking := times.broken_into(segment)):
+            yield segment, speaking.answer
 
 
-def _selective(talk: Talk, times: Segments, counts: Counts) -> None:
-    """S_BC, S_VT and S_ND."""
+def _yields(times: Segments) -> Iterator[tuple[str, float]]:
+    """R_Y and L_Y. That an answer ended by itself is taken for a yield, as published."""
+    for segment, _ in _interruptions(times):
+        silent = times.silent_from(segment.first)
+        yielded = silent - segment.first < YIELD_TICKS
+        yield "R_Y", yielded
+        if yielded:
+            yield "L_Y", (silent - segment.first) * TICK_SECONDS
+
+
+def _selective(talk: Talk, times: Segments) -> Iterator[tuple[str, float]]:
+    """S_BC, S_VT and S_ND: 1 for what changed nothing."""
     for segment in times.person:
         name = _SELECTIVE.get(_act(segment).kind)
         if not name:
@@ -126,53 +133,72 @@ def _selective(talk: Talk, times: Segments, counts: Counts) -> None:
         if speaking := times.broken_into(segment):
             # typed: the last key is where a sound would begin
             until = (segment.end if talk.way == "keys" else segment.first) + GO_ON_TICKS
-            silent = times.silent_from(segment.first)
-            said = talk.answers.get(_last_answer(times, segment.first, speaking)) == "completed"
-            counts.add(name, float(silent >= until or said))
+            went_on = times.silent_from(segment.first) >= until
+            yield name, went_on or _said_to_its_end(talk, times, segment, speaking, until)
         elif name != "S_BC":
-            answered = any(segment.first <= s.first <= segment.end + SILENT_TICKS for s in times.system)
-            counts.add(name, float(not answered))
+            yield name, not any(segment.first <= s.first <= segment.end + SILENT_TICKS for s in times.system)
 
 
-def _last_answer(times: Segments, tick: int, speaking: Segment) -> str:
-    while following := times.speaking(speaking.end):
-        speaking = following
-    return speaking.answer
+def _said_to_its_end(talk: Talk, times: Segments, person: Segment, speaking: Segment, until: int) -> bool:
+    """Was there nothing more to say? Not so if the system says that it yielded before tick `until`."""
+    if any(person.begin <= at <= until * TICK_SECONDS for at in talk.yields):
+        return False
+    tick = max(person.first, speaking.end)
+    while following := times.speaking(tick):
+        speaking, tick = following, following.end
+    return talk.answers.get(speaking.answer) == "completed"
 
 
-def _words(talk: Talk, times: Segments, counts: Counts) -> None:
-    counts.words = sum(len(p.text.split()) for p in talk.pieces)
-    counts.unheard = sum(len(text.split()) for _, _, text in talk.unheard)
-    counts.deaf = sum(len(text) for _, text in talk.deaf)
-    first_at: dict[str, float] = {}
-    for piece in talk.pieces:
-        first_at.setdefault(piece.response_id, piece.at)
-    for segment in times.person:
+# — beside the eight —
+
+
+def _offsets(turns: Sequence[Segment], talk: Talk, times: Segments) -> Iterator[float]:
+    """Seconds from the end of each turn to what began after its first key or sound and before the next turn."""
+    for number, turn in enumerate(turns):
+        until = turns[number + 1].begin if number + 1 < len(turns) else talk.ended_at
+        earlier = {s.answer for s in times.system if s.begin < turn.begin}  # going on is no answer
+        new = (s for s in times.system if turn.begin <= s.begin <= until and s.answer not in earlier)
+        if answer := next(new, None):
+            yield round(answer.begin - turn.stop, 3)
+
+
+def _early(turn: Act, words: Sequence[Piece]) -> int:
+    """Words seen while a turn went on, of answers begun in it."""
+    begun = {word.response_id for word in words if word.at <= turn.begin}
+    return sum(turn.begin < word.at < turn.end and word.response_id not in begun for word in words)
+
+
+def _late(interruption: Act, answer: str, talk: Talk) -> int:
+    """Words of the answer seen after an interruption was said, until it was yielded to, at most LATE_SECONDS."""
+    until = interruption.end + LATE_SECONDS
+    until = min([until, *(at for at in talk.yields if at >= interruption.begin)])
+    return sum(word.response_id == answer and interruption.end < word.at < until for word in talk.words)
+
+
+def _resumptions(talk: Talk, times: Segments) -> Iterator[bool]:
+    """Of questions that cut an answer off and after which something was said: was what had been cut said later?
+
+    It was if three words in a row are said again, of the last one seen and the first three cut. Of several cuts the
+    last one counts. Case and punctuation do not matter.
+    """
+    for segment, answer in _interruptions(times):
         act = _act(segment)
-        if act.kind in ASKING:
-            inside = [p for p in talk.pieces if act.begin < p.at < act.end and first_at[p.response_id] > act.begin]
-            counts.early += sum(len(p.text.split()) for p in inside)
-        speaking = times.broken_into(segment)
-        if act.kind in (*ASKING, "stop") and speaking:
-            rest = [p for p in talk.pieces if p.response_id == speaking.answer and act.end < p.at]
-            stopped = min((at for at in talk.yields if at >= act.begin), default=act.end + LATE_SECONDS)
-            counts.late += sum(len(p.text.split()) for p in rest if p.at < min(stopped, act.end + LATE_SECONDS))
-        if act.kind == "question" and speaking:
-            _resumption(talk, act, speaking.answer, counts)
+        within = (act.begin - CUT_SECONDS[0], act.end + CUT_SECONDS[1])
+        cuts = [(at, text) for at, of, text in talk.unheard if of == answer and within[0] <= at <= within[1]]
+        if act.kind != "question" or not cuts:
+            continue
+        at, cut = cuts[-1]
+        after = normal(" ".join(w.text for w in talk.words if w.at > max(at, act.end))).split()
+        if after and (lost := normal(cut).split()[:3]):
+            seen = [w.text for w in talk.words if w.response_id == answer and w.at <= at]
+            yield _has_run(after, [*normal(" ".join(seen[-1:])).split(), *lost])
 
 
-def _resumption(talk: Talk, act: Act, answer: str, counts: Counts) -> None:
-    """Was the question answered, and then said after all what had been cut? Case and punctuation do not matter."""
-    after = normal("".join(p.text for p in talk.pieces if p.at > act.end)).split()
-    if not after:
-        return
-    before = normal("".join(p.text for p in talk.pieces if p.response_id == answer and p.at <= act.end)).split()
-    cut = next((text for at, of, text in talk.unheard if of == answer and act.begin <= at <= act.end + 5), "")
-    lost = [*before[-1:], *normal(cut).split()[:3]]
-    size = min(3, len(lost))
-    runs = [lost[i : i + size] for i in range(len(lost) - size + 1)] if cut.strip() else []
-    counts.inserted += 1
-    counts.resumed += any(after[i : i + size] in runs for i in range(len(after)))
+def _has_run(words: Sequence[str], of: Sequence[str]) -> bool:
+    """Do three words in a row of `of` (all, if it has fewer) stand in `words`?"""
+    size = min(3, len(of))
+    runs = {tuple(of[i : i + size]) for i in range(len(of) - size + 1)}
+    return any(tuple(words[i : i + size]) in runs for i in range(len(words) - size + 1))
 
 
 # — many talks —
@@ -241,7 +267,7 @@ class Panel:
         return {
             "talks": len(counts),
             "turns": turns,
-            "floor_transfer_s_p50": offsets[len(offsets) // 2] if offsets else None,
+            "floor_transfer_s_p50": round(median(offsets), 3) if offsets else None,
             "early_words": sum(c.early for c in counts),
             "late_words": sum(c.late for c in counts),
             "unheard_words_share": share(sum(c.unheard for c in counts), words + sum(c.unheard for c in counts)),

@@ -32,7 +32,7 @@ ABOUT = (
 _GROUPS = (
     ("seconds, less is better", ("L_R", "L_Y")),
     ("share, more is better", ("R_R", "R_Y", "S_BC", "S_VT", "S_ND")),
-    ("a turn, less is better", ("I_A",)),
+    ("per turn", ("I_A",)),
 )
 
 

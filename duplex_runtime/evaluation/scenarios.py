@@ -255,7 +255,7 @@ class _Reader:
             for each in choice:
                 self.marks(each)
         for number in range(max((len(choice) for choice in choices), default=1)):
-            said = _CHOICE.sub(lambda found: found[1].split("|")[min(number, found[1].count("|"))], text)  # noqa: B023
+            said = _chosen(text, number)
             self.marks(said)
             if not _parts(said, Random(0)):
                 raise self.fail("expected words beside the pause; write “… s   silence” to say nothing")
@@ -302,6 +302,11 @@ class _Reader:
             self.headers.get("pace", "normal"),
             tuple(self.steps),
         )
+
+
+def _chosen(text: str, number: int) -> str:
+    """Of every choice the one of that number, or its last."""
+    return _CHOICE.sub(lambda found: found[1].split("|")[min(number, found[1].count("|"))], text)
 
 
 def _parts(text: str, rng: Random) -> tuple[Part, ...]:

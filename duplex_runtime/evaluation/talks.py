@@ -5,7 +5,7 @@ talk = talk_of(read_log(path)["duplex"])      # from any recording
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +17,10 @@ from duplex_runtime.slices import Slicing
 
 #: Lines written in the same moment may lie so far behind each other (seconds): rounding, and two threads.
 _JITTER_SECONDS = 0.25
+#: No talk lasts longer (seconds): what lies behind it is no time of a talk.
+_LONGEST_SECONDS = 86_400.0
+#: Recorded times are rounded to a tenth of this (seconds).
+_ROUNDED_SECONDS = 0.001
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,9 @@ def talk_of(log: Log, name: str = "log") -> Talk:
     """One system's part of a recording; raises BadInput naming `name` and the line.
 
     A recording of a real person has no `act` lines: what they did is told from their words (`acts.guess_acts`).
-    Spoken answers are heard when the page reported it, and at the assumed pace until then.
+    Spoken answers are heard when the page reported it, and at the assumed pace until then. A recording that ends in the
+    middle is a talk that ended there. Lines stand in the order of time, but for what an answer tells ahead: when its
+    words and slices will be shown. An event may lie as far behind the last slice that closed as a slice is long.
     """
     return _Reader(log, name).read()
 
@@ -74,8 +80,10 @@ class _Reader:
 
     def __init__(self, log: Log, name: str) -> None:
         self.log, self.name, self.number = log, name, 0
-        header = log.header
-        self.slicing = Slicing.parse(header.get("slice_seconds", "adaptive"))
+        try:
+            self.slicing = Slicing.parse(log.header.get("slice_seconds", "adaptive"))
+        except BadInput as error:
+            raise BadInput(f"{name} header: {error}") from None
         self.paced = self.slicing
         self.aloud = False
         self.acts: list[Act] = []
@@ -87,7 +95,10 @@ class _Reader:
         self.deaf: list[tuple[float, str]] = []
         self.answers: dict[str, str] = {}
         self.begun: set[str] = set()
-        self.latest = 0.0
+        self.latest = 0.0  # of the lines
+        self.asked = 0.0  # when the model was asked last: what is told now came of that
+        self.created = 0.0  # when the last answer began
+        self.told_until = 0.0  # of what events tell of the past
 
     def read(self) -> Talk:
         for number, line in zip(self.log.numbers, self.log.lines, strict=True):
@@ -100,27 +111,36 @@ class _Reader:
                 raise self.fail(
                     f"expected a line as the recorder writes it ({error!r}), got {str(line)[:80]}"
                 ) from None
-        header = self.log.header
         spoken = any(isinstance(e, SpeechStart) or (isinstance(e, UserText) and e.spoken) for _, e in self.inputs)
-        way = str(header.get("way") or ("speech" if spoken else "keys"))
         pieces = tuple(sorted(self.pieces, key=lambda p: p.at))
         acts = self.acts or guess_acts(self.inputs, pieces)
-        seed = header.get("seed", 0)
+        baseline = self.named("baseline", "strict", ("strict", "barge-in"))
+        seed = self.log.header.get("seed", 0)
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise BadInput(f"{self.name} header: expected a seed that is a whole number, got {seed!r:.40}")
+        ended = (self.latest, self.told_until, *(p.until for p in pieces), *(a.end for a in acts))
         return Talk(
-            "duplex" if header.get("system") == "duplex" else str(header.get("baseline", "strict")),
-            str(header.get("scenario") or header.get("session") or self.name),
-            str(header.get("situation", "")),
-            seed if isinstance(seed, int) else 0,
-            way,
-            tuple(sorted(acts, key=lambda a: a.begin)),
-            pieces,
-            tuple(self.unheard),
-            tuple(self.yields),
-            tuple(self.slices),
-            tuple(self.deaf),
-            self.answers,
-            max([self.latest, *(p.until for p in pieces), *(a.end for a in acts)], default=0.0),
+            system="duplex" if self.log.header.get("system") == "duplex" else baseline,
+            scenario=self.named("scenario") or self.named("session") or self.name,
+            situation=self.named("situation"),
+            seed=seed,
+            way=self.named("way", "speech" if spoken else "keys", ("keys", "speech")),
+            acts=tuple(sorted(acts, key=lambda a: a.begin)),
+            pieces=pieces,
+            unheard=tuple(self.unheard),
+            yields=tuple(self.yields),
+            slices=tuple(self.slices),
+            deaf=tuple(self.deaf),
+            answers=self.answers,
+            ended_at=max(ended),
         )
+
+    def named(self, key: str, default: str = "", known: Sequence[str] = ()) -> str:
+        """A name in the header."""
+        value = self.log.header.get(key, default)
+        if not isinstance(value, str) or (known and value not in known):
+            raise BadInput(f"{self.name} header: expected {key} {' or '.join(known) or 'as text'}, got {value!r:.40}")
+        return value
 
     def fail(self, problem: str) -> BadInput:
         return BadInput(f"{self.name} line {self.number}: {problem}")
@@ -133,7 +153,9 @@ class _Reader:
                 self.act(line)
             case "event":
                 self.event(line["event"])
-            case "due" | "output":
+            case "due":
+                self.asked = max(self.asked, self.time(line["at"]))
+            case "output":
                 self.time(line["at"])
 
     def time(self, value: Any) -> float:
@@ -147,9 +169,28 @@ class _Reader:
         return at
 
     def number_of(self, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-            raise self.fail(f"expected a time in seconds, got {value!r:.40}")
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0 <= value <= _LONGEST_SECONDS:
+            raise self.fail(f"expected a time in seconds, got {value!r:.40}; a talk lasts at most a day")
         return float(value)
+
+    def told(self, value: Any) -> float:
+        """Of something that an event tells: perhaps ahead, but hardly of what was before."""
+        at, first = self.number_of(value), self.asked - self.paced.period_seconds
+        if at < first:
+            raise self.fail(f"expected a time from {first:g} s on, got {at:g} s; lines are in disorder")
+        return at
+
+    def past(self, value: Any) -> float:
+        """The same of what has happened."""
+        at = self.told(value)
+        self.told_until = max(self.told_until, at)
+        return at
+
+    def text_of(self, value: Any) -> str:
+        if not isinstance(value, str):
+            raise self.fail(f"expected a text, got {value!r:.40}")
+        return value
 
     def input(self, at: float, event: Input) -> None:
         self.inputs.append((at, event))
@@ -157,7 +198,7 @@ class _Reader:
             self.aloud = event.on
         elif isinstance(event, Pace):
             self.paced = self.slicing.paced(event.level)
-        elif isinstance(event, Heard):
+        elif isinstance(event, Heard) and self.aloud:
             self.heard(event, at)
 
     def heard(self, event: Heard, at: float) -> None:
@@ -180,34 +221,52 @@ class _Reader:
             raise self.fail(f"expected an act of {', '.join(KINDS)}, got {kind!r:.40}")
         if end < begin:
             raise self.fail(f"expected an act that ends after it begins, got {begin:g} to {end:g} s")
-        self.acts.append(Act(kind, begin, end, str(line["text"])))
+        self.acts.append(Act(kind, begin, end, self.text_of(line["text"])))
 
     def event(self, event: dict[str, Any]) -> None:
         match event["type"]:
             case "duplex.slice":
-                self.slices.append((self.number_of(event["at"]), str(event["user"])))
+                self.slices.append((self.told(event["at"]), self.text_of(event["user"])))
             case "response.created":
-                self.begun.add(event["response"]["id"])
+                self.begin(self.text_of(event["response"]["id"]), self.past(event["at"]))
             case "response.output_text.delta":
-                at, answer, text = self.number_of(event["at"]), self.known(event["response_id"]), str(event["delta"])
-                until = at + self.paced.seconds_of(text, self.aloud)
-                self.pieces.append(Piece(at, until, text, answer))
+                self.delta(self.told(event["at"]), self.known(event["response_id"]), self.text_of(event["delta"]))
             case "response.done":
-                self.answers[self.known(event["response_id"])] = str(event["status"])
+                self.answers[self.known(event["response_id"])] = self.text_of(event["status"])
+                # who was late with everything noticed the end late as well
+                self.told_until = max(self.told_until, self.number_of(event["at"]))
             case "duplex.cut":
-                self.cut(self.number_of(event["at"]), self.known(event["response_id"]), str(event["unheard"]))
+                self.cut(self.past(event["at"]), self.known(event["response_id"]), self.text_of(event["unheard"]))
             case "duplex.yield":
-                self.yields.append(self.number_of(event["at"]))
+                self.yields.append(self.past(event["at"]))
             case "duplex.deaf":
-                self.deaf.append((self.number_of(event["at"]), str(event["text"])))
+                self.deaf.append((self.past(event["at"]), self.text_of(event["text"])))
 
-    def known(self, answer: str) -> str:
+    def begin(self, answer: str, at: float) -> None:
+        if at < self.created - _JITTER_SECONDS:
+            raise self.fail(f"expected an answer from {self.created:g} s on, got {at:g} s; lines are in disorder")
+        self.begun.add(answer)
+        self.created = at
+
+    def known(self, answer: Any) -> str:
         if answer not in self.begun:
             raise self.fail(f"expected an answer that was created before, got {answer!r:.40}; lines are missing")
-        return answer
+        return str(answer)
+
+    def delta(self, at: float, answer: str, text: str) -> None:
+        before = next((p.at for p in reversed(self.pieces) if p.response_id == answer), 0.0)
+        if not self.aloud and at < before - _JITTER_SECONDS:
+            raise self.fail(f"expected words of {answer} from {before:g} s on, got {at:g} s; lines are in disorder")
+        self.pieces.append(Piece(at, at + self.paced.seconds_of(text, self.aloud), text, answer))
 
     def cut(self, at: float, answer: str, unheard: str) -> None:
+        """What was to be shown after `at` was not; what stands at the rounded time itself, `unheard` tells."""
         self.unheard.append((at, answer, unheard))
-        mine = [piece for piece in self.pieces if piece.response_id == answer and piece.at <= at]
-        others = [piece for piece in self.pieces if piece.response_id != answer]
-        self.pieces = others + [replace(piece, until=max(piece.at, min(piece.until, at))) for piece in mine]
+        mine = [piece for piece in self.pieces if piece.response_id == answer]
+        kept, left = [], sum(len(piece.text) for piece in mine) - len(unheard)
+        for piece in mine:
+            left -= len(piece.text)
+            slack = _ROUNDED_SECONDS if left >= 0 else -_ROUNDED_SECONDS
+            if piece.at <= at + slack:
+                kept.append(replace(piece, until=max(piece.at, min(piece.until, at))))
+        self.pieces = [piece for piece in self.pieces if piece.response_id != answer] + kept

@@ -44,7 +44,7 @@ class Segments:
 
     def broken_into(self, person: Segment) -> Segment | None:
         """What the system was saying when the person began: also what it gave up in that very moment."""
-        at_once = (s for s in self.system if s.begin < person.begin <= s.stop + 1e-3)
+        at_once = (s for s in self.system if s.begin < person.begin <= s.stop + 1e-3 and s.end <= person.first)
         return self.speaking(person.first) or next(at_once, None)
 
     def silent_from(self, tick: int) -> int:
@@ -72,10 +72,10 @@ def _stretches(pieces: Iterable[Piece]) -> list[tuple[float, float, str]]:
 
 
 def _segment(begin: float, stop: float, act: Act | None = None, answer: str = "") -> Segment:
-    """A tick belongs to it if its middle does; what covers no middle takes the tick that it lies in."""
+    """A tick belongs to it if its middle does; what covers no middle takes the nearest tick."""
     first = math.ceil(round(begin / TICK_SECONDS - 0.5, 6))
     end = math.ceil(round(stop / TICK_SECONDS - 0.5, 6))
     if end <= first:
-        first = math.floor(round(begin / TICK_SECONDS, 6))
+        first = math.floor(round((begin + stop) / 2 / TICK_SECONDS, 6))
         end = first + 1
     return Segment(first, end, begin, stop, act, answer)
