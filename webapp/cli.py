@@ -186,6 +186,10 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--threads", type=int, default=0, help="CPU threads; 0 for all (default: %(default)s)")
     train.add_argument("--no-compile", action="store_true", help="do not use torch.compile (needs a C++ compiler)")
 
+    average = command("average", _average, "The mean of the weights of training runs that began from one another.")
+    average.add_argument("folders", type=Path, nargs="+", metavar="RUN", help="two or more folders of `duplex train`")
+    average.add_argument("out", type=Path, metavar="OUT", help="new folder")
+
     evaluate = command("eval", _eval, "Score what a model knows, when it speaks, and what it forgets in a long talk.")
     evaluate.add_argument(
         "what",
@@ -337,6 +341,13 @@ def _train(a: argparse.Namespace) -> int:
     else:
         tokenizer = EMBEDDED_FOLDER / "tokenizer.json"
         train_embedded(preset, a.out, tokenizer, start=a.start, compile_model=not a.no_compile)
+    return 0
+
+
+def _average(a: argparse.Namespace) -> int:
+    from duplex_runtime.alignment.average import average
+
+    average(a.folders, a.out)
     return 0
 
 
