@@ -11,8 +11,9 @@ set -eu
 cd "$(dirname "$0")/.."
 
 level=${1:?expected base or dev}
+base=".[bench,voice]"
 case $level in
-    base) what=".[bench,voice]" ;;
+    base) what=$base ;;
     dev) what=".[${TEST_EXTRAS:-dev}]" ;;
     *) echo "setup: expected base or dev, got '$level'" >&2; exit 2 ;;
 esac
@@ -80,5 +81,5 @@ fi
 echo "$fingerprint" > ".venv/.$level"
 if [ "$level" = dev ]; then
     # The tests' environment contains the demo's.
-    { pwd; echo ".[voice]"; cat pyproject.toml constraints.txt; } | cksum > .venv/.base
+    { pwd; echo "$base"; cat pyproject.toml constraints.txt; } | cksum > .venv/.base
 fi

@@ -1,6 +1,6 @@
 """A PostgreSQL server of the tests' own, on this machine; skipped with a reason where there are no binaries of one.
 
-with PostgresServer(folder) as server:
+with PostgresServer() as server:
     Database(server.fresh())
 """
 
@@ -11,6 +11,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -42,15 +43,13 @@ def _known(user: str) -> bool:
 class PostgresServer:
     """One cluster; `stop` and `start` as often as a test likes."""
 
-    def __init__(self, folder: Path) -> None:
-        self._bin, self.folder = binaries(), folder
+    def __init__(self) -> None:
+        self._bin = binaries()
         self._as = ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--clear-groups"] if os.geteuid() == 0 else []
-        folder.mkdir(mode=0o755)
+        # not pytest's folder: that is root's alone, and PostgreSQL has another user
+        self.folder = Path(tempfile.mkdtemp(prefix="study-postgres-"))
         if self._as:
-            shutil.chown(folder, _USER)
-            for above in folder.parents:  # its own user has to come through to it
-                if above.stat().st_uid == 0 and not above.stat().st_mode & 0o001:
-                    above.chmod(above.stat().st_mode | 0o001)
+            shutil.chown(self.folder, _USER)
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self._call("initdb", "-D", "data", "-U", "study", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C")
@@ -88,3 +87,4 @@ class PostgresServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        shutil.rmtree(self.folder)

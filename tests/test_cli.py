@@ -9,7 +9,20 @@ import pytest
 from tests.web_fakes import save_tiny_model
 from webapp.cli import main
 
-COMMANDS = ("serve", "chat", "play", "replay", "data", "train", "average", "eval", "calibrate", "convert", "bench", "report")
+COMMANDS = (
+    "serve",
+    "chat",
+    "play",
+    "replay",
+    "data",
+    "train",
+    "average",
+    "eval",
+    "calibrate",
+    "convert",
+    "bench",
+    "report",
+)
 TALK = """\
 {"at": 0.0, "text": "tell me "}
 {"at": 1.5, "text": "about volcanoes?"}

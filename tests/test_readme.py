@@ -43,7 +43,20 @@ def test_there_are_commands_to_test() -> None:
 
 def test_options_named_in_the_text_exist(capsys: pytest.CaptureFixture[str]) -> None:
     known = ""
-    for name in ("serve", "chat", "play", "replay", "data", "train", "average", "eval", "calibrate", "convert", "bench", "report"):
+    for name in (
+        "serve",
+        "chat",
+        "play",
+        "replay",
+        "data",
+        "train",
+        "average",
+        "eval",
+        "calibrate",
+        "convert",
+        "bench",
+        "report",
+    ):
         with pytest.raises(SystemExit):
             parser().parse_args([name, "--help"])
         known += capsys.readouterr().out

@@ -373,11 +373,13 @@ def library_texts() -> set[tuple[str, str, str]]:
 
 def test_nothing_in_it_was_trained_word_for_word(trained: Trained) -> None:
     sentences = {
-        (name, normal(sentence))
-        for name, _, text in library_texts()
+        (name, kind, normal(sentence))
+        for name, kind, text in library_texts()
         for sentence in (text, *re.split(r"(?<=[.?!])\s+", text))
     }
-    long = [(name, sentence) for name, sentence in sentences if len(sentence.split()) >= 5]
+    # what steers is short, and is what people say in training as well
+    shortest = {"turn": 4, "question": 4}
+    long = [(name, sentence) for name, kind, sentence in sentences if len(sentence.split()) >= shortest.get(kind, 5)]
     assert len(long) > 400
     assert not [each for each in long if each[1] in trained]
 

@@ -34,8 +34,8 @@ from webapp.study.database import (
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with PostgresServer(tmp_path_factory.mktemp("postgres") / "cluster") as server:
+def server() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
         yield server
 
 
@@ -116,9 +116,13 @@ def test_a_database_of_the_first_revision_comes_to_the_newest_with_what_is_in_it
         first = ScriptDirectory.from_config(alembic_config(session.connection())).get_base()
         assert first
         command.upgrade(alembic_config(session.connection()), first)
-        session.execute(text("INSERT INTO participants (id, study, token_hash, status, step, language, way, "
-                             "consent_version, publish, audio, excluded_because, created_at, updated_at, version) "
-                             "VALUES ('p-old', 's', 'h', 'begun', 0, 'en', 'keys', '', false, false, '', '', '', 1)"))  # fmt: skip
+        session.execute(
+            text(
+                "INSERT INTO participants (id, study, token_hash, status, step, language, way, consent_version, "
+                "publish, audio, excluded_because, created_at, updated_at, version) "
+                "VALUES ('p-old', 's', 'h', 'begun', 0, 'en', 'keys', '', false, false, '', '', '', 1)"
+            )
+        )
     real(old)
     with old.reading() as session:
         assert [row.id for row in session.scalars(select(Participant))] == ["p-old"]
@@ -127,7 +131,7 @@ def test_a_database_of_the_first_revision_comes_to_the_newest_with_what_is_in_it
     old.close()
 
 
-NEXT = '''
+NEXT = """
 import sqlalchemy as sa
 from alembic import op
 revision, down_revision = "next", {head!r}
@@ -135,7 +139,7 @@ def upgrade():
     with op.batch_alter_table("answers") as batch:
         batch.add_column(sa.Column("new", sa.String(), server_default="x", nullable=False))
         {then}
-'''
+"""
 
 
 @pytest.fixture
@@ -167,7 +171,7 @@ def test_a_migration_keeps_the_rows(url: str, next_revision: Any) -> None:
     second.close()
 
 
-def test_a_migration_that_fails_changes_nothing(url: str, next_revision: Any) -> None:
+def test_a_migration_that_fails_changes_nothing(url: str, next_revision: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Database(url)
     with first.writing() as session:
         session.add(someone())
@@ -175,7 +179,7 @@ def test_a_migration_that_fails_changes_nothing(url: str, next_revision: Any) ->
     first.close()
     with pytest.raises(ZeroDivisionError):
         Database(url)
-    module.MIGRATIONS = Path(module.__file__).parent / "migrations"
+    monkeypatch.setattr(module, "MIGRATIONS", Path(module.__file__).parent / "migrations")
     again = Database(url)
     assert count(again, Participant) == 1
     assert count(again, Answer) == 0
@@ -296,7 +300,9 @@ def test_a_number_of_a_deleted_row_is_not_given_again(database: Database) -> Non
 # — what a database can do —
 
 
-def test_a_server_that_is_away_is_said_and_found_again(server: PostgresServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_that_is_away_is_said_and_found_again(
+    server: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
     database = Database(server.fresh())
     with database.writing() as session:
         session.add(someone())
@@ -435,11 +441,9 @@ def test_what_is_no_address_is_said(url: str) -> None:
 
 def test_sqlite_keeps_what_it_acknowledged(sqlite: Database, file: Path) -> None:
     with sqlite.reading() as session:
-        pragma = {name: session.execute(text(f"PRAGMA {name}")).scalar_one()
-                  for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "secure_delete")}  # fmt: skip
-    assert pragma == {
-        "journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000, "secure_delete": 1
-    }  # fmt: skip
+        names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "secure_delete")
+        values = [session.execute(text(f"PRAGMA {name}")).scalar_one() for name in names]
+    assert values == ["wal", 2, 1, 10_000, 1]
     assert file.stat().st_mode & 0o077 == 0
 
 

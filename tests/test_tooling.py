@@ -153,14 +153,14 @@ def checkout(tmp_path: Path) -> FakeCheckout:
 
 def test_set_up_installs_once_and_again_when_the_pins_change(checkout: FakeCheckout) -> None:
     assert checkout.set_up("base").returncode == 0
-    assert checkout.installed() == [".[voice]"]
+    assert checkout.installed() == [".[bench,voice]"]
     assert checkout.set_up("base").returncode == 0
     assert checkout.calls.read_text() == ""
 
     with (checkout.folder / "constraints.txt").open("a") as constraints:
         constraints.write("zzz==1.0\n")
     checkout.set_up("base")
-    assert checkout.installed() == [".[voice]"]
+    assert checkout.installed() == [".[bench,voice]"]
 
 
 def test_the_tests_environment_serves_the_demo_too(checkout: FakeCheckout) -> None:
@@ -173,11 +173,11 @@ def test_the_tests_environment_serves_the_demo_too(checkout: FakeCheckout) -> No
 def test_a_failed_install_is_taken_up_again(checkout: FakeCheckout) -> None:
     assert checkout.set_up("base", PIP_STATUS="1").returncode == 1
     assert checkout.set_up("base").returncode == 0
-    assert checkout.installed() == [".[voice]"]
+    assert checkout.installed() == [".[bench,voice]"]
 
     checkout.set_up("dev", PIP_STATUS="1")  # may have changed packages of the base
     checkout.set_up("base")
-    assert checkout.installed() == [".[voice]"]
+    assert checkout.installed() == [".[bench,voice]"]
 
 
 @pytest.mark.parametrize(("kind", "message"), [("old", "Python 3.11 or newer"), ("no-venv", "apt-get install python")])

@@ -169,8 +169,8 @@ def server_of(name: str, watch: Callable[[LoadedModel], Any] | None = None) -> I
     from webapp.settings import Settings
 
     with tempfile.TemporaryDirectory() as folder:
-        listener = bind("127.0.0.1", 0)
         app = create_app(Settings(model=name, data=Path(folder)))
+        listener = bind("127.0.0.1", 0)
         if watch:
             models = app.state.arena.models
             models["duplex"] = watch(models["duplex"])

@@ -67,7 +67,7 @@ async def talk(url: str, model: str, job: Job) -> Held:
     actor = Acting(person, "keys", system.enter, lambda a: recorder.act(a.kind, a.begin, a.end, a.text))
     error = None
     try:
-        async with connect(url) as socket:
+        async with connect(url, proxy=None, max_queue=None) as socket:
             baseline = "barge-in" if system.barge_in else "strict"
             session = {"slice_seconds": "adaptive", "baseline": baseline}
             await socket.send(json.dumps({"type": "session.update", "session": session}))

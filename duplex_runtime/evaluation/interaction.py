@@ -179,7 +179,8 @@ def _resumptions(talk: Talk, times: Segments) -> Iterator[bool]:
     """Of questions that cut an answer off and after which something was said: was what had been cut said later?
 
     It was if three words in a row are said again, of the last one seen and the first three cut. Of several cuts the
-    last one counts. Case and punctuation do not matter.
+    last one counts, and none after which the answer went on at once as if nothing had been asked. Case and punctuation
+    do not matter.
     """
     for segment, answer in _interruptions(times):
         act = _act(segment)
@@ -188,10 +189,25 @@ def _resumptions(talk: Talk, times: Segments) -> Iterator[bool]:
         if act.kind != "question" or not cuts:
             continue
         at, cut = cuts[-1]
-        after = normal(" ".join(w.text for w in talk.words if w.at > max(at, act.end))).split()
-        if after and (lost := normal(cut).split()[:3]):
-            seen = [w.text for w in talk.words if w.response_id == answer and w.at <= at]
-            yield _has_run(after, [*normal(" ".join(seen[-1:])).split(), *lost])
+        mine = [w for w in talk.words if w.response_id == answer]
+        seen, lost = _plain(w for w in mine if w.at <= at), _plain_words(cut)[:3]
+        after = _plain(w for w in talk.words if w.at > max(at, act.end))
+        rest = _plain(w for w in mine if w.at >= at)  # its first word may be the last one seen
+        if lost and after and not any(_begins(words, lost) for words in (rest, rest[1:])):
+            yield _has_run(after, [*seen[-1:], *lost])
+
+
+def _plain(words: Iterable[Piece]) -> list[str]:
+    return _plain_words(" ".join(word.text for word in words))
+
+
+def _plain_words(text: str) -> list[str]:
+    return normal(text).split()
+
+
+def _begins(words: Sequence[str], lost: Sequence[str]) -> bool:
+    """Are these the lost words, or as many of them as there are?"""
+    return bool(words) and words[: len(lost)] == lost[: len(words)]
 
 
 def _has_run(words: Sequence[str], of: Sequence[str]) -> bool:

@@ -272,6 +272,16 @@ def _figures(taken: Sequence[Taken]) -> dict[str, Any]:
     }
 
 
+def _headline(system: str, figures: dict[str, Any]) -> str:
+    def percent(value: float | None) -> str:
+        return "–" if value is None else f"{100 * value:.0f} %"
+
+    stop = figures["stop"]
+    return (
+        f"{system} yields to {percent(stop['yields'])} of stops and goes on when asked after {percent(stop['resumed'])}"
+    )
+
+
 def _result(
     taken: dict[str, list[Taken]], questions: int, seed: int, missing: Sequence[str], model: str, seconds: float
 ) -> Result:
@@ -313,6 +323,7 @@ def _result(
         command=f"duplex bench interruption --questions {questions} --seed {seed}",
         figures=figures,
         about=ABOUT,
+        headline="; ".join(_headline(system, each) for system, each in figures.items()) + ".",
         tables=(
             Table(
                 "Broken into", heads, tuple(rows), "Medians of times and slices; means of words; shares of the rest."

@@ -124,6 +124,7 @@ def _result(
         command=command,
         figures=to_json(panels),
         about=ABOUT,
+        headline=_headline(panels),
         tables=tuple(tables),
         pictures=tuple(_pictures(panels, limits)),
         settings=settings,
@@ -131,6 +132,20 @@ def _result(
         seconds=round(seconds, 1),
         machine=machine(model),
     )
+
+
+def _headline(panels: Mapping[str, Panel]) -> str:
+    """The two sides of the matter for each system: does it yield, and does it go on?"""
+    parts = []
+    for system, each in panels.items():
+        values = each.values()
+        yields, goes_on = (
+            None if values[n] is None else f"{100 * float(values[n] or 0):.0f} %" for n in ("R_Y", "S_BC")
+        )
+        parts.append(
+            f"{system} yields to {yields or '–'} of interruptions and goes on through {goes_on or '–'} of backchannels"
+        )
+    return "; ".join(parts) + "."
 
 
 Limits = Mapping[str, Mapping[str, tuple[float, float] | None]]

@@ -112,6 +112,11 @@ def _cost(held: Sequence[Held], talks: Sequence[Talk]) -> Cost:
     return Cost(slices / minutes, requests / minutes, tokens / minutes)
 
 
+def _headline(figures: dict[str, Any]) -> str:
+    reaction = "–" if figures["reaction_s"] is None else f"{figures['reaction_s']:.2f} s"
+    return f"reaction {reaction}, {100 * figures['right']:.0f} % right"
+
+
 def _result(
     figures: dict[str, Any], questions: int, seeds: int, seed: int, missing: Sequence[str], model: str, seconds: float
 ) -> Result:
@@ -146,6 +151,8 @@ def _result(
         command=f"duplex bench slices --questions {questions} --seeds {seeds} --seed {seed}",
         figures=figures,
         about=ABOUT,
+        headline="; ".join(f"{name}: {_headline(figures[p])}" for p, (name, *_) in zip(PERIODS, rows, strict=True))
+        + ".",
         tables=(Table("Slice periods", ("", *names.values()), tuple(rows)),),
         pictures=(Picture("trade-off", title, picture),),
         settings={"questions": questions, "seeds": seeds, "seed": seed, "situations": list(SITUATIONS)},

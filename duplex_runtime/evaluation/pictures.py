@@ -16,12 +16,11 @@ import unicodedata
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from duplex_runtime.errors import BadInput, DuplexError
-from duplex_runtime.evaluation.results import one_line, shown
+from duplex_runtime.evaluation.results import in_html, one_line, shown
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -96,7 +95,7 @@ def stages(title: str, parts: Sequence[Stage], totals: Mapping[str, float]) -> s
         axes.set_yticks([0, 1], names)
         axes.set_ylim(1.45, -0.45)
         axes.set_xlim(0, 1.02 * whole)
-        axes.set_xlabel("milliseconds")
+        _name_axes(figure, axes, "milliseconds")
         axes.grid(axis="x")
         labels = [f"{part.name}: {_ms(part.p50)} / {_ms(part.p95)} ms" for part in parts]
         _legend(figure, [_patch(_colour("", n, COLOURS)) for n in range(len(parts))], labels)
@@ -125,7 +124,7 @@ def intervals(
         if not groups or not known:
             return _nothing(figure)
         heights = [_rows_height(names, len(series)) for _, names in groups]
-        figure.set_figheight(figure.get_figheight() + sum(heights) + 0.55 * len(groups))
+        _grow(figure, sum(heights) + 0.55 * len(groups))
         all_axes = figure.subplots(len(groups), 1, height_ratios=heights, squeeze=False)[:, 0]
         for axes, (label, names) in zip(all_axes, groups, strict=True):
             mine = {(s, n): v for s, n, v in known if n in names}
@@ -141,6 +140,7 @@ def intervals(
             _name_rows(axes, names)
             axes.set_xlim(min([0.0, *(v[1] for v in mine.values())]), max([1.0, *(v[2] for v in mine.values())]))
             axes.set_title(_wrap(label, 80), loc="left")
+            _grow(figure, _LINE * _wrap(label, 80).count("\n"))
         _legend(figure, [_mark(colour, marker) for _, colour, marker in _looks(series)], list(series))
 
     return _drawn(title, draw)
@@ -176,8 +176,7 @@ def distribution(title: str, x_name: str, series: Mapping[str, Sequence[float]],
             axes.axvline(0, color=_INK, linewidth=1, linestyle=":")
         axes.set_xlim(low, high)
         axes.set_ylim(0, 102)
-        axes.set_xlabel(_wrap(x_name, 84))
-        axes.set_ylabel("per cent of them")
+        _name_axes(figure, axes, x_name, "per cent of them")
         axes.grid()
         _legend(figure, [_mark(colour, marker, "-") for _, colour, marker in _looks(measured)], labels)
 
@@ -196,8 +195,7 @@ def trade_off(title: str, x_name: str, y_name: str, points: Sequence[Point], siz
             colour = SYSTEM_COLOURS.get(point.name, _OTHERS[0])
             axes.scatter([point.x], [point.y], s=(2 * _radius(point)) ** 2, color=colour, alpha=0.8)
         axes.margins(0.12)
-        axes.set_xlabel(_wrap(x_name, 84) + (f"\na larger point: more {size_name}" if size_name else ""))
-        axes.set_ylabel(_wrap(y_name, 34))
+        _name_axes(figure, axes, x_name, y_name, f"a larger point: more {size_name}" if size_name else "")
         axes.grid()
         _name_points(figure, axes, known)
 
@@ -231,8 +229,7 @@ def lines(
             labels.append(f"limit: {shown(float(limit))}")
         _number_x(axes, sorted({x for points in known.values() for x, _ in points}))
         axes.set_ylim(bottom=1.05 * min([0.0, *(y for points in known.values() for _, y in points)]))
-        axes.set_xlabel(_wrap(x_name, 84))
-        axes.set_ylabel(_wrap(y_name, 34))
+        _name_axes(figure, axes, x_name, y_name)
         axes.grid()
         _legend(figure, handles, labels)
 
@@ -264,7 +261,7 @@ def bars(
         axes = _axes(figure, _rows_height(names, len(series)))
         for place, (name, colour, _) in enumerate(_looks(series)):
             for row, value in enumerate(series[name]):
-                y, of = row + _shift(place, len(series)), f"  (n = {counts[name][row]})" if name in counts else ""
+                y, of = row + _shift(place, len(series)), f" (n = {counts[name][row]})" if name in counts else ""
                 measured = value is not None and math.isfinite(value)
                 length = float(value) if value is not None and measured else 0.0
                 axes.barh(y, length, 0.72 / len(series), color=colour)
@@ -276,7 +273,7 @@ def bars(
         if shares:
             axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
         axes.set_xlim(1.05 * low, (1.0 if shares else high) * (1.17 if counts else 1.07))
-        axes.set_xlabel(_wrap(x_name, 84))
+        _name_axes(figure, axes, x_name)
         _legend(figure, [_patch(colour) for _, colour, _ in _looks(series)], list(series))
 
     return _drawn(title, draw)
@@ -320,8 +317,7 @@ def _finished(svg: str, title: str, height: float) -> str:
     svg = svg[svg.index("<g ") :].replace(_INK, "currentColor")
     svg = re.sub(r' id="[\w.]+_\d+"', "", svg)
     svg = re.sub(r"font-family: [^;\"]*", "font-family: system-ui, sans-serif", svg)
-    svg = re.sub(r"(font: [^;\"']*)'DejaVu Sans'[^;\"]*", r"\1system-ui, sans-serif", svg)
-    name = escape(one_line(title))
+    name = in_html(title)
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" class="drawn" role="img" '
         f'aria-label="{name}" width="760" height="{96 * height:.0f}" viewBox="0 0 {72 * _WIDTH:g} {72 * height:g}">'
@@ -331,12 +327,24 @@ def _finished(svg: str, title: str, height: float) -> str:
 
 def _axes(figure: Figure, height: float) -> Axes:
     """The only axes of a figure, with room for their numbers; inches."""
-    figure.set_figheight(figure.get_figheight() + height + 0.45)
+    _grow(figure, height + 0.45)
     return figure.subplots()
 
 
+def _grow(figure: Figure, inches: float) -> None:
+    figure.set_figheight(figure.get_figheight() + inches)
+
+
+def _name_axes(figure: Figure, axes: Axes, x_name: str, y_name: str = "", more: str = "") -> None:
+    """more: a line of its own below the name of x."""
+    below = "\n".join(_wrap(text, 84) for text in (x_name, more) if text)
+    axes.set_xlabel(below)
+    axes.set_ylabel(_wrap(y_name, 34))
+    _grow(figure, _LINE * below.count("\n"))
+
+
 def _nothing(figure: Figure) -> None:
-    figure.set_figheight(figure.get_figheight() + 0.5)
+    _grow(figure, 0.5)
     figure.text(0.5, 0.3, "nothing measured", ha="center", va="center")
 
 
@@ -346,7 +354,7 @@ def _legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) ->
     longest = max(max(map(len, text.splitlines())) for text in texts)
     columns = max(1, min(len(texts), int(_WIDTH / (_LETTER * longest + 0.65))))
     rows = [max(text.count("\n") + 1 for text in texts[n::1][:columns]) for n in range(0, len(texts), columns)]
-    figure.set_figheight(figure.get_figheight() + 1.15 * _LINE * sum(rows) + 0.15)
+    _grow(figure, 1.15 * _LINE * sum(rows) + 0.15)
     figure.legend(list(handles), texts, loc="outside lower left", ncols=columns)
 
 
@@ -434,35 +442,53 @@ def _radius(point: Point) -> float:
     return math.sqrt(12 + 130 * min(1.0, max(0.0, point.size)))
 
 
-#: Where a name may stand, the best first.
-_SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), *product((0.8, -0.8), (0.8, -0.8)), *product((1, -1), (0.4, -0.4)))
+#: Where a name may stand beside its point, the best first.
+_SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), *product((0.8, -0.8), (0.8, -0.8)))
+_Place = tuple[float, float]
+#: Left, bottom, right, top.
+_Box = tuple[float, float, float, float]
 
 
 def _name_points(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
-    """Each name beside its point, or farther off with a line to it, so that it covers no other point or name."""
+    """Each name beside its point, or else at the nearest free place with a line to it: it covers no point or name."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.transforms import Bbox
 
     figure.draw_without_rendering()  # now it is known where the axes are
     renderer = FigureCanvasAgg(figure).get_renderer()
-    centres = [axes.transData.transform((point.x, point.y)) for point in points]
-    taken = [Bbox([c - _radius(p), c + _radius(p)]) for c, p in zip(centres, points, strict=True)]
-    for point, centre in zip(points, centres, strict=True):
+    centres = [axes.transData.transform((point.x, point.y)).tolist() for point in points]
+    taken = [_box((x, y), (_radius(p), _radius(p))) for (x, y), p in zip(centres, points, strict=True)]
+    for point, (x, y) in zip(points, centres, strict=True):
         name, away = _wrap(point.name, 40), _radius(point) + 2
         probe = axes.text(0, 0, name)
         extent = probe.get_window_extent(renderer)
         probe.remove()
-        half = extent.width / 2 + 2, extent.height / 2 + 2
-        for ring, (x, y) in product(range(20), _SIDES):
-            off = x * (away + 14 * ring + half[0]), y * (away + 14 * ring + half[1])
-            box = Bbox([centre + off - half, centre + off + half])
-            inside = all(axes.bbox.contains(*corner) for corner in box.corners())
-            if inside and not any(box.overlaps(other) for other in taken):
-                break
-        taken.append(box)
-        arrow = (
-            {"arrowstyle": "-", "color": _INK, "linewidth": 0.6, "shrinkA": 0, "shrinkB": away - 2} if ring else None
-        )
+        half = (extent.width / 2 + 2, extent.height / 2 + 2)
+        beside = [(x + side * (away + half[0]), y + up * (away + half[1])) for side, up in _SIDES]
+        place = _free_place((x, y), half, beside, taken, axes.bbox.extents)
+        taken.append(_box(place, half))
+        arrow = {"arrowstyle": "-", "color": _INK, "linewidth": 0.6, "shrinkA": 0, "shrinkB": away - 2}
         axes.annotate(
-            name, (point.x, point.y), off, textcoords="offset points", ha="center", va="center", arrowprops=arrow
-        ).set_in_layout(False)
+            name, (point.x, point.y), (place[0] - x, place[1] - y), textcoords="offset points",
+            ha="center", va="center", arrowprops=None if place in beside else arrow,
+        ).set_in_layout(False)  # fmt: skip
+
+
+def _free_place(point: _Place, half: _Place, beside: Sequence[_Place], taken: Sequence[_Box], within: _Box) -> _Place:
+    """The middle of a box of twice `half` that covers nothing, or the least; near the point, in points of 1/72 inch."""
+
+    def inside(box: _Box) -> bool:
+        return box[0] > within[0] and box[1] > within[1] and box[2] < within[2] and box[3] < within[3]
+
+    def covered(place: _Place) -> float:
+        a = _box(place, half)
+        sides = ((min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])) for b in taken)
+        return sum(wide * high for wide, high in sides if wide > 0 and high > 0)
+
+    columns, rows = range(int(within[0]), int(within[2]), 6), range(int(within[1]), int(within[3]), 6)
+    anywhere = sorted(product(columns, rows), key=lambda place: math.dist(place, point))
+    places = [place for place in (*beside, *anywhere) if inside(_box(place, half))] or beside
+    return next((place for place in places if not covered(place)), None) or min(places, key=covered)
+
+
+def _box(middle: _Place, half: _Place) -> _Box:
+    return middle[0] - half[0], middle[1] - half[1], middle[0] + half[0], middle[1] + half[1]

@@ -10,11 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 from duplex_runtime.errors import BadInput
-from duplex_runtime.evaluation.results import Picture, Result, Table, in_markdown, one_line, shown, write_whole
+from duplex_runtime.evaluation.results import Picture, Result, Table, in_html, in_markdown, one_line, shown, write_whole
 
 #: What stands first; others follow by name.
 ORDER = ("panel", "interruption", "slices", "latency")
@@ -41,7 +40,8 @@ caption { text-align: left; font-weight: 600; padding-bottom: 0.4rem; }
 th, td { padding: 0.25rem 0.7rem 0.25rem 0; border-bottom: 1px solid var(--line); text-align: left;
   vertical-align: top; overflow-wrap: normal; }
 th + .number, td.number, th.number { padding-left: 0.7rem; text-align: right; white-space: nowrap; }
-th { font-weight: 500; } thead th { vertical-align: bottom; border-bottom-width: 2px; }
+th { font-weight: 500; } th[scope="row"] { min-width: 4.5rem; }
+thead th { vertical-align: bottom; border-bottom-width: 2px; }
 .note, .quiet { font-size: 0.85rem; opacity: 0.8; margin-top: 0.25rem; }
 figure svg { display: block; max-width: 100%; min-width: 36rem; height: auto; }
 pre { overflow-x: auto; padding: 0.8rem; border: 1px solid var(--line); border-radius: 6px; }
@@ -67,16 +67,16 @@ class Section:
 
 def page_html(title: str, sections: Sequence[Section]) -> str:
     """A file that needs no other and asks nobody; the sections' html has to be escaped where it was told by others."""
-    links = "".join(f'<li><a href="#{escape(s.anchor)}">{escape(s.title)}</a></li>' for s in sections)
+    links = "".join(f'<li><a href="#{in_html(s.anchor)}">{in_html(s.title)}</a></li>' for s in sections)
     parts = "".join(
-        f'<section id="{escape(s.anchor)}"><h2>{escape(s.title)}</h2>\n{s.html}</section>\n' for s in sections
+        f'<section id="{in_html(s.anchor)}"><h2>{in_html(s.title)}</h2>\n{s.html}</section>\n' for s in sections
     )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n"
-        f'<body><h1>{escape(title)}</h1>\n<nav aria-label="Contents"><ol>{links}</ol></nav>\n'
+        f"<title>{in_html(title)}</title><style>{_STYLE}</style></head>\n"
+        f'<body><h1>{in_html(title)}</h1>\n<nav aria-label="Contents"><ol>{links}</ol></nav>\n'
         f"<main>\n{parts}</main></body></html>\n"
     )
 
@@ -138,32 +138,30 @@ def _title(result: Result) -> str:
 
 def _short(results: Sequence[Result]) -> Section:
     said = [result for result in results if result.headline]
-    html = "".join(
-        f'<p><a href="#{escape(r.name)}">{escape(_title(r))}</a>: {escape(one_line(r.headline))}</p>' for r in said
-    )
+    html = "".join(f'<p><a href="#{in_html(r.name)}">{in_html(_title(r))}</a>: {in_html(r.headline)}</p>' for r in said)
     markdown = "\n".join(f"- **{in_markdown(_title(r))}**: {in_markdown(r.headline)}" for r in said)
     return Section("in-short", "In short", html, markdown)
 
 
 def _missing(results: Sequence[Result], broken: Sequence[str]) -> Section:
     lists = [(_title(result), result.few_missing()) for result in results if result.missing]
-    lists += [("Files that could not be read", [one_line(each) for each in broken])] if broken else []
+    lists += [("Files that could not be read", list(broken))] if broken else []
     html, markdown = "", []
     for title, each in lists:
-        html += f"<p>{escape(title)}:</p><ul>{''.join(f'<li>{escape(line)}</li>' for line in each)}</ul>"
+        html += f"<p>{in_html(title)}:</p><ul>{''.join(f'<li>{in_html(line)}</li>' for line in each)}</ul>"
         markdown.append("\n".join([f"{in_markdown(title)}:", "", *(f"- {in_markdown(line)}" for line in each)]))
     return Section("missing", "What is missing", html, "\n\n".join(markdown))
 
 
 def _section(result: Result) -> Section:
-    values = [f"{key}: {_setting(value)}" for key, value in result.settings.items()]
-    how = one_line("; ".join([*values, f"it took {shown(float(result.seconds))} s"]) + ".")
-    html = [f"<p>{escape(one_line(result.about))}</p>"]
+    settings = "; ".join(f"{key}: {_setting(value)}" for key, value in result.settings.items())
+    how = one_line(f"{settings + '. ' if settings else ''}It took {shown(float(result.seconds))} s.")
+    html = [f"<p>{in_html(result.about)}</p>"]
     html += [table.html() for table in result.tables]
     html += [picture_html(result.name, picture) for picture in result.pictures]
     markdown = [in_markdown(result.about), *(table.markdown() for table in result.tables)]
     markdown += [f"![{in_markdown(p.title)}]({result.name}-{p.name}.svg)" for p in result.pictures]
-    html.append(f'<p class="quiet">{escape(how)}</p>')
+    html.append(f'<p class="quiet">{in_html(how)}</p>')
     return Section(result.name, _title(result), "\n".join(html), "\n\n".join([*markdown, in_markdown(how)]))
 
 
@@ -172,11 +170,13 @@ def _setting(value: object) -> str:
 
 
 def _again(results: Sequence[Result]) -> Section:
-    commands = "\n".join(one_line(result.command) for result in results)
+    commands = [one_line(result.command) for result in results]
     table = _machine(results)
     text = "The commands, one a result, and the machine and versions that the figures are of."
-    html = f"<p>{text}</p><pre><code>{escape(commands)}</code></pre>{table.html()}"
-    return Section("again", "How to get it again", html, f"{text}\n\n```sh\n{commands}\n```\n\n{table.markdown()}")
+    lines = "\n".join(map(in_html, commands))
+    html = f"<p>{text}</p><pre><code>{lines}</code></pre>{table.html()}"
+    markdown = "\n".join([text, "", "```sh", *commands, "```", "", table.markdown()])
+    return Section("again", "How to get it again", html, markdown)
 
 
 def _machine(results: Sequence[Result]) -> Table:

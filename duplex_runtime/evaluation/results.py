@@ -30,7 +30,7 @@ Cell = str | int | float | None
 #: Whose versions change figures.
 PACKAGES = ("duplex-arena", "torch", "transformers", "numpy", "gradio", "faster-whisper", "coqui-tts")
 #: So many lines of what is missing are shown; the file has them all.
-_MOST_MISSING = 20
+_MOST_MISSING = 10
 _TERMINAL = 110
 
 
@@ -62,6 +62,11 @@ def _needed(cell: Cell) -> int:
         return 0
     _, _, decimals = f"{cell:.{_decimals(cell)}f}".partition(".")
     return len(decimals.rstrip("0"))
+
+
+def in_html(text: str) -> str:
+    """Any text as one line of HTML that says just that, also inside an attribute."""
+    return escape(one_line(text))
 
 
 def in_markdown(text: str) -> str:
@@ -133,7 +138,7 @@ class Table:
 
         def cell(tag: str, kind: str, text: str, scope: str = "") -> str:
             attributes = " ".join(["", *filter(None, (scope and f'scope="{scope}"', kind))])
-            return f"<{tag}{attributes}>{escape(text)}</{tag}>"
+            return f"<{tag}{attributes}>{in_html(text)}</{tag}>"
 
         head = "".join(cell("th", kind, name, "col") for kind, name in zip(kinds, self.columns, strict=True))
         body = "".join(
@@ -145,8 +150,8 @@ class Table:
             + "</tr>"
             for row in self._rows()
         )
-        note = f'<p class="note">{escape(self.note)}</p>' if self.note else ""
-        table = f"<table><caption>{escape(self.title)}</caption><thead><tr>{head}</tr></thead>"
+        note = f'<p class="note">{in_html(self.note)}</p>' if self.note else ""
+        table = f"<table><caption>{in_html(self.title)}</caption><thead><tr>{head}</tr></thead>"
         return f'<div class="wide" tabindex="0">{table}<tbody>{body}</tbody></table></div>{note}'
 
 
@@ -251,7 +256,10 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 
 def _checked(path: Path) -> dict[str, Any]:
     """The values of a file, each of its type; raises ValueError that says what is wrong."""
-    values = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"broken JSON in line {error.lineno} ({error.msg})") from None
     if not isinstance(values, dict) or type(values.get("format")) is not int:
         raise ValueError("JSON that has no format number")
     number = values.pop("format")

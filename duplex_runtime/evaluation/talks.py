@@ -11,7 +11,7 @@ from typing import Any
 
 from duplex_runtime.errors import BadInput
 from duplex_runtime.evaluation.acts import KINDS, Act, Piece, guess_acts
-from duplex_runtime.events import Heard, Input, Pace, SpeechStart, UserText, Voiced
+from duplex_runtime.events import Heard, Input, Pace, SpeechEnd, SpeechStart, UserText, Voiced
 from duplex_runtime.recording import Log, input_from_json
 from duplex_runtime.slices import Slicing
 
@@ -21,6 +21,8 @@ _JITTER_SECONDS = 0.25
 _LONGEST_SECONDS = 86_400.0
 #: Recorded times are rounded to a tenth of this (seconds).
 _ROUNDED_SECONDS = 0.001
+#: A cut takes back half a word, which began so long before at most (seconds).
+_WORD_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def talk_of(log: Log, name: str = "log") -> Talk:
     A recording of a real person has no `act` lines: what they did is told from their words (`acts.guess_acts`).
     Spoken answers are heard when the page reported it, and at the assumed pace until then. A recording that ends in the
     middle is a talk that ended there. Lines stand in the order of time, but for what an answer tells ahead: when its
-    words and slices will be shown. An event may lie as far behind the last slice that closed as a slice is long.
+    words and slices will be shown. An event may lie a slice and a word behind the last slice that closed.
     """
     return _Reader(log, name).read()
 
@@ -176,7 +178,7 @@ class _Reader:
 
     def told(self, value: Any) -> float:
         """Of something that an event tells: perhaps ahead, but hardly of what was before."""
-        at, first = self.number_of(value), self.asked - self.paced.period_seconds
+        at, first = self.number_of(value), self.asked - self.paced.period_seconds - _WORD_SECONDS
         if at < first:
             raise self.fail(f"expected a time from {first:g} s on, got {at:g} s; lines are in disorder")
         return at
@@ -200,6 +202,8 @@ class _Reader:
             self.paced = self.slicing.paced(event.level)
         elif isinstance(event, Heard) and self.aloud:
             self.heard(event, at)
+        elif isinstance(event, SpeechEnd) and self.number_of(event.ended_at) > at + _JITTER_SECONDS:
+            raise self.fail(f"expected speech that ended by {at:g} s, when it was noticed, got {event.ended_at:g} s")
 
     def heard(self, event: Heard, at: float) -> None:
         """What lies before has been heard by now; what lies behind moves with it."""
@@ -254,19 +258,21 @@ class _Reader:
         return str(answer)
 
     def delta(self, at: float, answer: str, text: str) -> None:
-        before = next((p.at for p in reversed(self.pieces) if p.response_id == answer), 0.0)
-        if not self.aloud and at < before - _JITTER_SECONDS:
-            raise self.fail(f"expected words of {answer} from {before:g} s on, got {at:g} s; lines are in disorder")
+        before = next((p for p in reversed(self.pieces) if p.response_id == answer), None)
+        if before and self.aloud:  # sounds come one after the other; the conversation may not know how late they are
+            at = max(at, before.until)
+        elif before and at < before.at - _JITTER_SECONDS:
+            raise self.fail(f"expected words of {answer} from {before.at:g} s on, got {at:g} s; lines are in disorder")
         self.pieces.append(Piece(at, at + self.paced.seconds_of(text, self.aloud), text, answer))
 
     def cut(self, at: float, answer: str, unheard: str) -> None:
-        """What was to be shown after `at` was not; what stands at the rounded time itself, `unheard` tells."""
+        """What was to be shown after `at` was not. `unheard` tells it of what stands at the rounded time itself, and
+        of sounds, of which half a word was not heard; half a word that was shown was seen."""
         self.unheard.append((at, answer, unheard))
         mine = [piece for piece in self.pieces if piece.response_id == answer]
         kept, left = [], sum(len(piece.text) for piece in mine) - len(unheard)
         for piece in mine:
             left -= len(piece.text)
-            slack = _ROUNDED_SECONDS if left >= 0 else -_ROUNDED_SECONDS
-            if piece.at <= at + slack:
+            if piece.at <= at + _ROUNDED_SECONDS if left >= 0 else not self.aloud and piece.at < at - _ROUNDED_SECONDS:
                 kept.append(replace(piece, until=max(piece.at, min(piece.until, at))))
         self.pieces = [piece for piece in self.pieces if piece.response_id != answer] + kept

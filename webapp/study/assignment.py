@@ -69,8 +69,8 @@ def arms_of(study: Study) -> tuple[tuple[str, ...], ...]:
 def assign(study: Study, number: int, before: int = 0) -> Assignment:
     """What whoever takes seat `number` gets; seats count from 0.
 
-    `before`: how many people had this seat and gave it up. The arm belongs to the seat; labels, sides and seed are drawn
-    anew for each person.
+    `before`: how many people had this seat and gave it up. The arm belongs to the seat; labels, sides and seed are
+    drawn anew for each person.
     """
     block, place = divmod(number, study.block)
     arms = arms_of(study)

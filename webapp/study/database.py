@@ -38,6 +38,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, Integr
 from sqlalchemy.exc import OperationalError as Operational
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.pool import QueuePool
 
 from duplex_runtime.errors import BadInput, DuplexError
 
@@ -46,7 +47,6 @@ log = logging.getLogger(__name__)
 MIGRATIONS = Path(__file__).parent / "migrations"
 #: Seconds that a transaction waits for another one, and for a connection.
 WAIT_SECONDS = 10
-STATUSES = ("begun", "consented", "completed", "withdrawn", "excluded")
 
 
 class Base(DeclarativeBase):
@@ -63,10 +63,10 @@ class Base(DeclarativeBase):
 
 
 class Participant(Base):
-    """One row a participant. `step` is an index into the way; `order` (systems), `labels` and `sides` are by position
-    and, like `block`, `place`, `arm` and `seed`, None until consent: who only looks in takes nobody's place.
+    """One row a participant. `status`: begun, consented, completed, withdrawn or excluded. `step`: index into the way.
+    `way`: "keys" or "speech". `version` counts changes: of two tabs that write at once, one fails.
 
-    `way` is "keys" or "speech". `version` counts changes: of two tabs that write at once, one fails.
+    `block` to `seed` are those of `Assignment`, None until consent: who only looks in takes nobody's place.
     """
 
     __tablename__ = "participants"
@@ -82,7 +82,7 @@ class Participant(Base):
     arm: Mapped[int | None]
     order: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     labels: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
-    sides: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    sides: Mapped[list[int] | None] = mapped_column(JSON(none_as_null=True))
     seed: Mapped[int | None] = mapped_column(BigInteger)
     consent_version: Mapped[str] = mapped_column(default="")
     publish: Mapped[bool] = mapped_column(default=False)
@@ -190,11 +190,9 @@ class Database:
         self.kind = self._engine.dialect.name
         try:
             self._migrate()
-        except DatabaseAway as away:
-            self._engine.dispose()
-            raise DuplexError(
-                "database", f"cannot open the study's database: {away.__cause__ or away}. Check [storage] database."
-            ) from None
+        except Exception:
+            self.close()
+            raise
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -234,14 +232,18 @@ class Database:
         from alembic import command
         from alembic.util import CommandError
 
-        with _told(), self._writer.begin() as connection:
-            _lock(connection, "migrate")
-            try:
+        try:
+            with _told(), self._writer.begin() as connection:
+                _lock(connection, "migrate")
                 command.upgrade(alembic_config(connection), "head")
-            except CommandError as error:
-                raise DuplexError(
-                    "database", f"the study's database was made by another version of Duplex Arena ({error}): update it"
-                ) from None
+        except DatabaseAway as away:
+            raise DuplexError(
+                "database", f"cannot open the study's database: {away.__cause__}. Check [storage] database."
+            ) from None
+        except CommandError as error:
+            raise DuplexError(
+                "database", f"the study's database was made by another version of Duplex Arena ({error}): update it"
+            ) from None
 
 
 def alembic_config(connection: Connection) -> Any:
@@ -301,11 +303,8 @@ def _postgres_engine(url: str) -> Engine:
 
 
 def _sqlite_engine(url: str) -> Engine:
-    try:
-        path = make_url(url).database
-    except ArgumentError:
-        path = None
-    if not path or path == ":memory:":
+    scheme, _, path = url.partition(":///")  # not a URL's path: a folder may have a ? or # in its name
+    if scheme != "sqlite" or path in ("", ":memory:"):
         raise BadInput(
             f"[storage] database: expected sqlite:///FILE, got {url[:40]!r}: a study must outlive its server"
         )
@@ -315,10 +314,16 @@ def _sqlite_engine(url: str) -> Engine:
         file.touch(mode=0o600)  # what people said is nobody else's
     except OSError as error:
         raise DuplexError("database", f"cannot open the study's database: {error}. Check [storage] database.") from None
-    # mode=rw: if the file is taken away, no empty one stands in its place
+
+    def connect() -> sqlite3.Connection:
+        # mode=rw: if the file is taken away, no empty one stands in its place
+        address = f"file:{quote(str(file))}?mode=rw"
+        return sqlite3.connect(address, uri=True, timeout=WAIT_SECONDS, check_same_thread=False)
+
     engine = create_engine(
-        f"sqlite:///file:{quote(str(file))}?mode=rw&uri=true",
-        connect_args={"timeout": WAIT_SECONDS},
+        "sqlite://",
+        creator=connect,
+        poolclass=QueuePool,
         pool_size=8,
         max_overflow=24,
         pool_timeout=WAIT_SECONDS,

@@ -7,7 +7,7 @@ Whoever wants a study without mistakes or an error calls `Study.read`.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,11 +37,11 @@ from webapp.study.definition import (
     Study,
     Tasks,
 )
-from webapp.study.reader import LANGUAGE, Notes, Problem, Table
+from webapp.study.reader import LANGUAGE, Notes, Problem, Refused, Table
 
 FILE = "study.toml"
 SLUG = r"[a-z0-9][a-z0-9_-]{0,39}"
-_DATABASE = r"(sqlite:///\S+|postgresql(\+\w+)?://\S+)"
+_DATABASE = r"(sqlite:///[^:\s]\S*|postgresql(\+\w+)?://\S+)"
 
 
 def file_of(path: Path) -> Path:
@@ -51,8 +51,12 @@ def file_of(path: Path) -> Path:
 
 def draft(path: Path) -> tuple[Study, tuple[Problem, ...]]:
     """The study in a folder or a file, and all its mistakes. Raises Refused for what cannot be read or is no TOML."""
-    notes = Notes.of(file_of(path))
-    study = _study(notes.table(), file_of(path).parent)
+    file = file_of(path)
+    if not file.is_file():
+        message = "there is no study here: give its folder or its file, or write one with duplex study new NAME"
+        raise Refused([Problem(str(file), 0, "", message)])
+    notes = Notes.of(file)
+    study = _study(notes.table(), file.parent)
     _agree(study, notes)
     return study, tuple(sorted(notes.problems, key=lambda problem: problem.line))
 
@@ -121,11 +125,12 @@ def _consent(table: Table, way: str) -> Consent:
 
 
 def _tasks(table: Table) -> Tasks:
+    cards = table.children("sheet")
     tasks = Tasks(
         sessions=table.number("sessions", 3, 1, 20),
         min_seconds=table.number("min_seconds", 60, 1, 3600),
         min_turns=table.number("min_turns", 3, 1, 100),
-        sheet=tuple(map(_card, table.children("sheet"))),
+        sheet=tuple(map(_card, cards)),
     )
     if len(tasks.sheet) < tasks.sessions:
         table.problem(
@@ -133,7 +138,7 @@ def _tasks(table: Table) -> Tasks:
             f"expected a card for each of the {tasks.sessions} talks with a system, got {len(tasks.sheet)}: "
             "add [[tasks.sheet]], or lower sessions",
         )
-    _once(table, "sheet", [card.key for card in tasks.sheet])
+    _once(cards, [card.key for card in tasks.sheet])
     table.close()
     return tasks
 
@@ -166,8 +171,9 @@ def _compare(table: Table) -> Compare:
 
 
 def _about_you(table: Table) -> AboutYou:
-    questions = tuple(map(_question, table.children("questions")))
-    _once(table, "questions", [question.key for question in questions])
+    asked = table.children("questions")
+    questions = tuple(map(_question, asked))
+    _once(asked, [question.key for question in questions])
     table.close()
     return AboutYou(questions)
 
@@ -185,8 +191,9 @@ def _question(table: Table) -> Question:
     options: tuple[Option, ...] = ()
     low = high = longest = 0
     if kind == "choice":
-        options = tuple(map(_option, table.children("options")))
-        _once(table, "options", [option.key for option in options])
+        given = table.children("options")
+        options = tuple(map(_option, given))
+        _once(given, [option.key for option in options])
         if len(options) < 2:
             table.problem("options", f'expected at least two, each {{key = "…", text = …}}, got {len(options)}')
     elif kind == "number":
@@ -238,10 +245,10 @@ def _admin(table: Table) -> Admin:
     return Admin(name)
 
 
-def _once(table: Table, key: str, keys: Collection[str]) -> None:
-    names = [name for name in keys if name]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        table.problem(key, f"expected a key once, got {name!r} {names.count(name)} times")
+def _once(tables: Sequence[Table], keys: Sequence[str]) -> None:
+    for number, (table, key) in enumerate(zip(tables, keys, strict=True)):
+        if key and key in keys[:number]:
+            table.problem("key", f"expected a key of its own, got {key!r} again")
 
 
 def _agree(study: Study, notes: Notes) -> None:

@@ -36,8 +36,10 @@ CODES = (
 
 
 class AnswersRefused(BadInput):
-    """Answers to a step are not of its form. `items`: the message code of each item that is wrong; empty if what came is
-    no object at all."""
+    """Answers to a step are not of its form.
+
+    `items`: the message code of each item that is wrong; empty if what came is no object at all.
+    """
 
     def __init__(self, message: str, items: dict[str, str]) -> None:
         super().__init__(message)
@@ -50,9 +52,9 @@ class Item:
 
     `kind`: scale (a whole number from `low` to `high`), number (the same), choice (one of `options`), text (at most
     `longest` characters), flag (true or false; if required: true), check (something the page tried: true if it worked;
-    if required: true). `only_if`: the key of an earlier item of the step and those of its answers upon which this one is
-    asked; empty if always. `right`: the right answer of an attention check, which never leaves the server. `text`: the
-    key of its words in texts/; those of an option or a point of a scale are under `text.option`.
+    if required: true). `text`: the key of its words in texts/; those of an option or a point of a scale are under
+    `text.option`. `only_if`: the key of an earlier item of the step and those of its answers upon which this one is
+    asked; empty if always. `right`: the right answer of an attention check, which never leaves the server.
     """
 
     key: str
@@ -138,7 +140,7 @@ def check_answers(step: Step, answers: Any) -> dict[str, Answer]:
 
 
 def failed_checks(steps: Sequence[Step], answers: Mapping[str, Mapping[str, Any]]) -> int:
-    """How many attention checks got a wrong answer; those without an answer do not count. `answers`: by step and item."""
+    """How many attention checks got a wrong answer; those without one do not count. `answers`: by step and item."""
     checks = [(answers.get(step.key, {}).get(item.key), item.right) for step in steps for item in step.items]
     return sum(right is not None and given is not None and given != right for given, right in checks)
 

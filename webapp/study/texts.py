@@ -3,27 +3,28 @@
     texts = texts_of(study, "zh")                 # by key, with what the study fills in filled in
     texts["rate.speed"], texts["rate.speed.7"]    # a question, and a point of its scale
     card_of(study, "zh", "tea")                   # {"title": "…", "text": "…"}
+    visible(texts, step)                          # what the page may have at this step
     explain(texts, step, refused)                 # {"comment": "This is too long. …"}
     say(texts, "error.too_soon", seconds=20, turns=1)
 
-The words stand in texts/LANGUAGE.toml here. A study's own folder may have texts/LANGUAGE.toml as well: single texts that
-it puts in the place of ours, or all texts of a language that is not here. The question of an item is at `item.text`,
-the text of an option or a point of a scale at `item.text.OPTION`, if it has one. Placeholders in MOMENT are left for
-whoever shows the text.
+The words stand in texts/LANGUAGE.toml here. A study's own folder may have texts/LANGUAGE.toml as well: single texts
+that it puts in the place of ours, or all texts of a language that is not here. The question of an item is at
+`item.text`, the text of an option or a point of a scale at `item.text.OPTION`, if it has one. Placeholders in MOMENT
+are left for whoever shows the text.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from webapp.study.definition import AGREEMENT_SCALES, SCALES, Study
-from webapp.study.reader import Notes, Problem, Refused, dotted
+from webapp.study.reader import Notes, Problem, Refused, Where, dotted
 from webapp.study.steps import SCALE_HIGH, SCALE_LOW, STRENGTHS, AnswersRefused, Step
 
 FOLDER = Path(__file__).parent / "texts"
@@ -31,24 +32,26 @@ FOLDER = Path(__file__).parent / "texts"
 REFERENCE = "en"
 #: Placeholders that are filled when a text is shown.
 MOMENT = frozenset(
-    ("label", "label_1", "label_2", "label_3", "at", "of", "seconds", "turns", "code", "participant")
-    + ("low", "high", "longest")
+    {"label", "label_1", "label_2", "label_3", "at", "of", "seconds", "turns", "code", "participant"}
+    | {"low", "high", "longest"}
 )
 #: Building blocks begin with this and are not shown by themselves.
 PART = "part."
+#: Names of languages; a study may add some.
+NAMES = "part.language."
 
 _PLACEHOLDER = re.compile(r"\{([a-z_0-9]+)\}")
 
 
 def texts_of(study: Study, language: str) -> dict[str, str]:
-    """All texts of a study in one of its languages, by key; raises Refused if the study's own texts are not in order."""
+    """All texts of a study in one of its languages, by key; raises Refused if those in its folder are not in order."""
     raw, problems = read_texts(language, study.folder)
     if problems:
         raise Refused(problems)
     texts = {key: text for key, text in raw.items() if not key.startswith(PART)}
     texts["consent.body"] = study.consent.text.of(language) if study.consent.text else _consent(study, raw)
     texts |= _scales(raw) | _comparison(len(study.systems), raw) | _own_questions(study, language)
-    speaks = " / ".join(raw.get(f"part.language.{code}", code) for code in study.speaks)
+    speaks = " / ".join(raw.get(f"{NAMES}{code}", code) for code in study.speaks)
     texts["talk.note"] = "" if language in study.speaks else raw["part.talk.speaks"]
     values = {
         "title": study.title.of(language),
@@ -61,6 +64,12 @@ def texts_of(study: Study, language: str) -> dict[str, str]:
         "speaks": speaks,
     }
     return {key: fill(text, values) for key, text in texts.items()}
+
+
+def visible(texts: Mapping[str, str], step: Step) -> dict[str, str]:
+    """What the page may have at a step: texts that tell how the systems differ come with their own page only."""
+    hidden = tuple(f"{page}." for page in ("compare", "done") if page != step.kind)
+    return {key: text for key, text in texts.items() if not key.startswith(hidden)}
 
 
 def card_of(study: Study, language: str, key: str) -> dict[str, str]:
@@ -138,9 +147,9 @@ def _shipped(language: str) -> Mapping[str, str]:
     return {key: str(text) for key, (_, text) in _flat(values).items()}
 
 
-def _flat(values: Mapping[str, Any], path: tuple[str | int, ...] = ()) -> dict[str, tuple[tuple[str | int, ...], Any]]:
+def _flat(values: Mapping[str, Any], path: Where = ()) -> dict[str, tuple[Where, Any]]:
     """Path and text by dotted key; the `text` of a table is that of the table itself."""
-    found: dict[str, tuple[tuple[str | int, ...], Any]] = {}
+    found: dict[str, tuple[Where, Any]] = {}
     for name, value in values.items():
         where = (*path, name)
         if isinstance(value, dict):
@@ -152,14 +161,18 @@ def _flat(values: Mapping[str, Any], path: tuple[str | int, ...] = ()) -> dict[s
 
 def _wrong(key: str, text: Any, reference: Mapping[str, str]) -> str:
     """What is wrong with a text of the study, or nothing."""
-    if key not in reference:
+    if key not in reference and not key.startswith(NAMES):
         return f"there is no such text; see {FOLDER.name}/{REFERENCE}.toml of the program for all keys"
     if not isinstance(text, str) or not text.strip():
         return f"expected text, got {text!r:.60}"
-    if unknown := placeholders(text) - placeholders(reference[key]):
-        known = ", ".join(sorted(placeholders(reference[key]))) or "no placeholder"
-        return f"expected {known}, got {{{', '.join(sorted(unknown))}}}"
+    known = placeholders(reference.get(key, ""))
+    if unknown := placeholders(text) - known:
+        return f"expected {_braced(known) or 'no placeholder'}, got {_braced(unknown)}"
     return ""
+
+
+def _braced(names: Iterable[str]) -> str:
+    return ", ".join(f"{{{name}}}" for name in sorted(names))
 
 
 def _consent(study: Study, raw: Mapping[str, str]) -> str:
