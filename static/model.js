@@ -30,7 +30,7 @@
  * @property {boolean} [yielded]
  * @property {boolean} [resaid]  cut, and then said all the same: the model went on
  * @property {boolean} [rewound]  typed away again before the model had answered
- * @property {import("./wire.js").SpokenWord[]} [spoken]  of its words, those that were spoken
+ * @property {import("./wire.js").SpokenWord[]} [spoken]  of its words, those that were spoken; of a wait, that it is for a pause and not for Enter
  * @property {number} [noticed]  when the server noticed that a voice began, seconds
  * @property {number} [noticedEnd]  when it noticed that the voice ended
  * @property {number} [samples]  of the answer that were played
@@ -198,10 +198,11 @@ function typed(state, event) {
   showTyping(state, event.at);
 
   const text = event.text.trim();
-  if (text && isSpeaking(state, "turns", event.at)) {
+  const stops = state.session?.baseline === "barge-in"; // it hears, and a pause ends a turn
+  if (text && !stops && isSpeaking(state, "turns", event.at)) {
     state.deaf = deafAt(state, "turns", event.at);
   } else if (text && !state.waiting) {
-    state.waiting = state.add({ lane: "turns", kind: "waiting", from: event.at, to: null });
+    state.waiting = state.add({ lane: "turns", kind: "waiting", from: event.at, to: null, ...(stops && { spoken: [] }) });
   } else if (!text && event.delete && state.waiting && !heardSince(state, state.waiting.from)) {
     state.waiting.to = event.at;
     state.waiting = null;

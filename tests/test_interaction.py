@@ -321,6 +321,13 @@ def test_of_several_cuts_the_last_one_counts() -> None:
     assert count(talk_with([act("question", 2.0, 3.0)], said, unheard=cuts)).resumed == 1
 
 
+@pytest.mark.parametrize("kind", ["turn", "stop", "resume"])
+def test_only_a_question_asks_for_going_back(kind: str) -> None:
+    cut = ((2.2, "duplex-1", " w5 w6 w7"),)
+    back = [*says(1.2, 5), *says(4.0, 5, "duplex-2", first=5)]
+    assert count(talk_with([act(kind, 2.0, 3.0)], back, unheard=cut)).inserted == 0
+
+
 def test_a_question_that_cut_nothing_off_asks_for_no_going_back() -> None:
     assert count(talk_with([act("question", 2.0, 3.0)], says(1.2, 30))).inserted == 0
 
@@ -390,6 +397,12 @@ def test_scenarios_weigh_as_much_as_they_have_events() -> None:
     assert found.intervals()["S_BC"] == (0.0, 1.0)
     right = panel([*many([True] * 10, "a"), talk_with([], scenario="c")])["duplex"]
     assert right.intervals()["S_BC"] == (1.0, 1.0)
+
+
+def test_the_median_offset_of_an_even_number_lies_between_two() -> None:
+    talks = [talk_with([act("turn", 0.0, 1.0)], says(at, 2)) for at in (1.1, 1.2, 1.5, 3.0)]
+    assert panel(talks)["duplex"].offsets() == [0.1, 0.2, 0.5, 2.0]
+    assert panel(talks)["duplex"].beside()["floor_transfer_s_p50"] == 0.35
 
 
 def test_systems_are_kept_apart_and_order_does_not_matter() -> None:

@@ -100,6 +100,15 @@ test("a model that says something else after a cut leaves the words struck", () 
   assert.deepEqual(seen(state, 5), ["> volcanoes?", "A volcano[ is hot]", "> cats?", " Cats"]);
 });
 
+test("with barge-in it waits for a pause, and is never deaf", () => {
+  const session = { id: "s", model: "m", baseline: "barge-in", slice_seconds: "adaptive", tokens_per_second: 5, systems: ["duplex", "turns"] };
+  const state = play({ type: "session.created", session, at: 0 }, key(1, "hi", "hi"));
+  assert.ok(view(state, 0, 9, 5).find((i) => i.kind === "waiting").spoken);
+  for (const event of [slice(0, 1, 1.5, "hi", false, null, "turns"), begins("t", 1.5, "turns"), word("t", 0, "Hello", 1.6, "turns"),
+    key(1.7, "stop", "stop")]) reduce(state, event);
+  assert.deepEqual(kinds(state, 4, "turns").filter((kind) => kind !== "speech"), ["waiting", "waiting"]);
+});
+
 test("the turn-based lane waits for Enter, and is deaf while it speaks", () => {
   const state = play(key(1, "hi", "hi"));
   assert.deepEqual(kinds(state, 2, "turns"), ["waiting"]);
