@@ -15,6 +15,7 @@ from duplex_runtime.errors import BadInput, DuplexError
 from duplex_runtime.models.load import Choice
 from duplex_runtime.slices import Slicing
 from webapp.settings import Settings
+from webapp.study.command import add_commands as add_study_commands
 
 #: Benchmarks whose results `duplex report` gathers.
 PANELS = ("panel", "interruption", "slices", "latency")
@@ -254,6 +255,10 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--seconds", type=float, default=20.0, metavar="S", help="latency: with each number of them")
     bench.add_argument("--voice", action="store_true", help="latency: also of spoken talks, in a browser")
     bench.add_argument("--live", action="store_true", help="panel: over a real server, in real time")
+
+    text = "Prepare a user study."
+    study = commands.add_parser("study", help=text, description=text)
+    add_study_commands(study.add_subparsers(required=True, metavar="COMMAND"))
 
     report = command("report", _report, "Write one HTML file and Markdown with all results; measures what is missing.")
     report.add_argument("--out", type=Path, default=Path("runs/report"), metavar="DIR", help="default: %(default)s")

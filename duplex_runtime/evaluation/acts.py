@@ -64,7 +64,9 @@ def guess_acts(inputs: Sequence[tuple[float, Input]], pieces: Sequence[Piece]) -
     onset: float | None = None
     for at, event in inputs:
         gap = SPEECH_GAP_SECONDS if spoken else KEYS_GAP_SECONDS
-        if text and at - end > gap and isinstance(event, UserText | SpeechStart):
+        # words may become certain long after one another while the sound goes on
+        talking = onset is not None and isinstance(event, UserText) and event.spoken
+        if text and at - end > gap and not talking and isinstance(event, UserText | SpeechStart):
             close()
         match event:
             case SpeechStart():
