@@ -108,7 +108,8 @@ class Recorder:
 
     def act(self, act: str, begin: float, end: float, text: str) -> None:
         """What the person meant by what they did from `begin` to `end`; known of simulated people."""
-        self._write("act", {"act": act, "begin": begin, "end": end, "text": text})
+        # as exact as the times of events, with which they are compared
+        self._write("act", {"act": act, "begin": round(begin, 4), "end": round(end, 4), "text": text})
 
     def _write(self, kind: str, values: dict[str, Any]) -> None:
         line = {"kind": kind, "system": self._system, **values}
