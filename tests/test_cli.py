@@ -21,6 +21,7 @@ COMMANDS = (
     "calibrate",
     "convert",
     "bench",
+    "study",
     "report",
 )
 TALK = """\

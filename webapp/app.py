@@ -7,6 +7,9 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import torch
@@ -23,6 +26,9 @@ from webapp.settings import Settings
 from webapp.store import Rating, Store
 from webapp.worker import Worker
 
+if TYPE_CHECKING:
+    from webapp.study.site import OpenStudy
+
 STATUS = {"bad_input": 422, "unknown_session": 404, "not_stored": 507}
 MAX_RATING_BYTES = 64 * 1024
 #: Threads that recognise and synthesise; beside the two of the models.
@@ -30,7 +36,10 @@ SOUND_THREADS = max(2, os.cpu_count() or 2)
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The whole application; raises DuplexError if the model or the data folder cannot be used."""
+    """The whole application; raises DuplexError if the model, the data folder or the study cannot be used."""
+    study = open_study(settings.study) if settings.study else None
+    if study:
+        settings = replace(settings, model=study.model)
     store = Store(settings.data)
     models = load_systems(settings.model, load_model, quantize=settings.quantize, where=settings.engine)
     torch.set_num_threads(1)  # two workers on two cores; slices are too small to be split
@@ -51,6 +60,8 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="Duplex Arena", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.arena = arena
+    if study:
+        return study.served(app, arena, lambda socket: from_here(socket, settings.origins))
 
     @app.websocket("/v1/realtime")
     async def realtime(socket: WebSocket) -> None:
@@ -75,6 +86,15 @@ def create_app(settings: Settings) -> FastAPI:
         return JSONResponse({"id": number}, 201)
 
     return with_page(app)
+
+
+def open_study(folder: Path) -> OpenStudy:
+    """The study of a folder, its database ready; raises DuplexError."""
+    try:
+        from webapp.study.site import OpenStudy
+    except ModuleNotFoundError as missing:
+        raise DuplexError("study", f"a study needs {missing.name}: pip install 'duplex-arena[study]'") from None
+    return OpenStudy(folder)
 
 
 def from_here(socket: WebSocket, origins: Sequence[str]) -> bool:

@@ -16,6 +16,7 @@ from duplex_runtime.models.load import Choice
 from duplex_runtime.slices import Slicing
 from webapp.settings import Settings
 from webapp.study.command import add_commands as add_study_commands
+from webapp.study.command_analysis import add_commands as add_analysis_commands
 
 #: Benchmarks whose results `duplex report` gathers.
 PANELS = ("panel", "interruption", "slices", "latency")
@@ -113,6 +114,10 @@ def parser() -> argparse.ArgumentParser:
     )
     engine(serve)
     threshold(serve)
+    serve.add_argument(
+        "--study", type=Path, metavar="DIR", default=defaults.study,
+        help="hold the study of this folder, and nothing else: its participants shall not see which system is which",
+    )  # fmt: skip
     serve.add_argument("--open", action="store_true", help="open a browser")
 
     chat = command("chat", _chat, "Talk in the terminal; every slice is shown.")
@@ -225,12 +230,13 @@ def parser() -> argparse.ArgumentParser:
     bench = command("bench", _bench, "Measure on this machine; the last line is JSON.")
     bench.add_argument(
         "what",
-        choices=(*PANELS, "engine", "slice", "reaction", "screen", "prosody", "voice", "all"),
+        choices=(*PANELS, "engine", "slice", "reaction", "screen", "prosody", "voice", "study", "all"),
         help="panel: simulated people talk to all systems, and who speaks when is counted; interruption: every kind at "
         "every point of an answer; slices: periods of 0.5 to 4 s compared; latency: where the time goes, with 1 to N "
         "people; engine: ours beside others; slice: cost of a slice; reaction: last key to first word at a client; "
         "screen: the same in a browser; prosody: how even speech is where slices join; voice: a recorded person speaks "
-        "into a browser's microphone; all: engine to voice",
+        "into a browser's microphone; study: kill -9 while people answer, and 50 participants at once; all: engine to "
+        "voice",
     )
     bench.add_argument(
         "--out",
@@ -250,15 +256,18 @@ def parser() -> argparse.ArgumentParser:
         "--logs", type=Path, nargs="+", metavar="LOG", help="panel: of recordings, or of folders of them"
     )
     bench.add_argument("--questions", type=int, metavar="N", help="interruption: long answers; slices: questions")
-    bench.add_argument("--seed", type=_seed, default=0, help="interruption, slices, latency (default: %(default)s)")
+    bench.add_argument(
+        "--seed", type=_seed, default=0, help="interruption, slices, latency, study (default: %(default)s)"
+    )
     bench.add_argument("--conversations", type=int, default=16, metavar="N", help="latency: up to so many at once")
     bench.add_argument("--seconds", type=float, default=20.0, metavar="S", help="latency: with each number of them")
     bench.add_argument("--voice", action="store_true", help="latency: also of spoken talks, in a browser")
     bench.add_argument("--live", action="store_true", help="panel: over a real server, in real time")
 
-    text = "Prepare a user study."
-    study = commands.add_parser("study", help=text, description=text)
-    add_study_commands(study.add_subparsers(required=True, metavar="COMMAND"))
+    text = "Prepare a user study, analyse it, and find out how many people it needs."
+    study = commands.add_parser("study", help=text, description=text).add_subparsers(required=True, metavar="COMMAND")
+    add_study_commands(study)
+    add_analysis_commands(study)
 
     report = command("report", _report, "Write one HTML file and Markdown with all results; measures what is missing.")
     report.add_argument("--out", type=Path, default=Path("runs/report"), metavar="DIR", help="default: %(default)s")
@@ -289,6 +298,7 @@ def _serve(a: argparse.Namespace) -> int:
         idle_threshold=a.idle_threshold,
         engine=a.engine,
         quantize=a.quantize,
+        study=a.study,
     )
     return serve(settings, open_browser=a.open)
 
@@ -393,6 +403,10 @@ def _bench(a: argparse.Namespace) -> int:
         from webapp.measure import run_one
 
         return run_one(a)
+    if a.what == "study":
+        from webapp.study.bench import run as run_study
+
+        return run_study(a.seed)
     from webapp.bench import run
 
     return run(a.what, a.model, a.out)

@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from duplex_runtime.clock import RealClock
+from duplex_runtime.clock import Clock, RealClock
 from duplex_runtime.engine.requests import Output, SliceRequest
 from duplex_runtime.errors import DuplexError
 from duplex_runtime.events import Event, Input
@@ -30,7 +30,7 @@ from duplex_runtime.slices import Slicing
 from duplex_runtime.speech.kit import Kit
 from webapp.settings import Settings
 from webapp.sounds import Sounds
-from webapp.store import Store
+from webapp.store import Recording, Store
 from webapp.wire import ClientEvent, Played, SessionUpdate, Sound, Typed, error_event, parse
 from webapp.worker import Worker
 
@@ -82,12 +82,35 @@ class Arena:
             await connection.close()
 
 
-class Connection:
-    """One client: reads its events, feeds both conversations, sends what they do."""
+class Cover(Protocol):
+    """What stands before one system in a blind study, so that nobody can tell which it is (webapp/study/blind.py).
 
-    def __init__(self, arena: Arena, socket: WebSocket) -> None:
-        self.arena, self.socket = arena, socket
-        self.id = secrets.token_urlsafe(12)
+    `id` is the session's; `system`: `duplex` or `turns`; `baseline`: what the latter does when the person begins.
+    """
+
+    id: str
+    system: str
+    baseline: str
+
+    def recording(self, failed: Callable[[DuplexError], None]) -> Recording | None:
+        """Where the session is recorded; None, told to `failed`, if it cannot be."""
+
+    def observers(self, clock: Clock) -> list[Observer]:
+        """Who else sees the conversation; `clock` is the session's."""
+
+    def inward(self, event: ClientEvent) -> ClientEvent:
+        """What the client says, as the session shall hear it."""
+
+    def outward(self, event: dict[str, Any]) -> dict[str, Any] | None:
+        """What the client shall hear of it; None: nothing."""
+
+
+class Connection:
+    """One client: reads its events, feeds both conversations (or the one under `cover`), sends what they do."""
+
+    def __init__(self, arena: Arena, socket: WebSocket, cover: Cover | None = None) -> None:
+        self.arena, self.socket, self.cover = arena, socket, cover
+        self.id = cover.id if cover else secrets.token_urlsafe(12)
         self._queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._asyncio = asyncio.get_running_loop()
         self._opening: dict[str, Future[Session]] = {}
@@ -100,9 +123,11 @@ class Connection:
         """Read until the client leaves or stops reading."""
         sender = asyncio.create_task(self._send_all())
         reader = asyncio.create_task(self._read_all())
-        _, pending = await asyncio.wait({sender, reader}, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
+        try:
+            await asyncio.wait({sender, reader}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sender.cancel()
+            reader.cancel()
         for result in await asyncio.gather(sender, reader, return_exceptions=True):
             if isinstance(result, Exception):
                 log.error("session %s: the connection failed: %r", self.id, result, exc_info=result)
@@ -124,6 +149,8 @@ class Connection:
                 self._send(error_event(error))
 
     async def _take(self, event: ClientEvent) -> None:
+        if self.cover:
+            event = self.cover.inward(event)
         if isinstance(event, SessionUpdate):
             await (self._change(event, self._sounds) if self._sounds else self._begin(event))
             return
@@ -170,21 +197,24 @@ class Connection:
             self._send(error_event(DuplexError("internal", "that key was lost: something failed on the server")))
 
     async def _begin(self, update: SessionUpdate) -> None:
-        arena, settings = self.arena, self.arena.settings
-        self._recording = arena.store.recording(self.id, lambda error: self._send(error_event(error)))
+        arena, settings, cover = self.arena, self.arena.settings, self.cover
+        self._recording = (
+            cover.recording(self._send_error) if cover else arena.store.recording(self.id, self._send_error)
+        )
         self._clock = RealClock()
         sampling = default_sampling(settings.model, settings.seed, settings.idle_threshold)
         slicing = update.slicing or Slicing()
-        baseline = update.baseline or settings.baseline
+        baseline = cover.baseline if cover else update.baseline or settings.baseline
         cut = {
             "slice_seconds": update.slice_seconds or "adaptive",
             "turn_pause_seconds": settings.turn_pause_seconds,
             "baseline": baseline,
         }
         header = header_of(settings.model, sampling, {"session": self.id, **cut})
-        for system, model in arena.models.items():
+        for system in [cover.system] if cover else arena.models:
+            model = arena.models[system]
             conversation = model.conversation(system, slicing, settings.turn_pause_seconds, baseline == "barge-in")
-            observers: list[Observer] = [ToConnection(self._happened)]
+            observers: list[Observer] = [ToConnection(self._happened), *(cover.observers(self._clock) if cover else ())]
             if self._recording:
                 recorder = Recorder(self._recording, system)
                 recorder.header(header)
@@ -203,6 +233,8 @@ class Connection:
             raise
         self._sessions = opened
         self._sounds = sounds = Sounds(arena.kit, arena.pool, self._clock, self._send, self._tell)
+        if cover:
+            sounds.system = cover.system
         if update.audio:
             await sounds.update(update.audio)
         self._send(
@@ -227,8 +259,20 @@ class Connection:
         log.error("session %s broke off: %s", self.id, error.code, exc_info=error.__cause__ or error)
         self._send(error_event(DuplexError(error.code, f"{error}. Press “new” to begin again; your ratings are kept.")))
 
+    def announce(self, event: dict[str, Any]) -> None:
+        """Tell the client something beside what the conversation does, from any thread."""
+        self._send(event)
+
+    def _send_error(self, error: DuplexError) -> None:
+        self._send(error_event(error))
+
     def _send(self, event: dict[str, Any]) -> None:
         """Queue an event, from any thread."""
+        if self.cover:
+            covered = self.cover.outward(event)
+            if covered is None:
+                return
+            event = covered
         try:
             self._asyncio.call_soon_threadsafe(self._queue.put_nowait, event)
         except RuntimeError:  # the server's event loop has ended

@@ -25,8 +25,10 @@ def serve(settings: Settings, open_browser: bool = False) -> int:
         app = create_app(settings)
         host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
         url = f"http://{host}:{listener.getsockname()[1]}"
-        where = settings.data.resolve()
-        print(f"Duplex Arena: {url}   (Ctrl-C ends it; ratings and recordings in {where})", flush=True)
+        kept = f"ratings and recordings in {settings.data.resolve()}"
+        if settings.study:
+            url, kept = f"{url}/study/{app.state.study.name}/", f"the study is in {settings.study.resolve()}"
+        print(f"Duplex Arena: {url}   (Ctrl-C ends it; {kept})", flush=True)
         if open_browser:
             threading.Timer(0.5, webbrowser.open, (url,)).start()
         server(app).run(sockets=[listener])

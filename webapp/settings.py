@@ -17,6 +17,7 @@ class Settings:
     `baseline`: `strict` or `barge-in`, where the page does not choose.
     `ears`: how speech is recognised, one of speech/kit.py's EARS; `coqui`: a model of Coqui TTS to offer as a voice.
     `origins`: other sites whose pages may connect, such as `https://example.org`.
+    `study`: folder of a study; then the server holds that and nothing else.
     """
 
     model: str = "embedded"
@@ -33,11 +34,12 @@ class Settings:
     idle_threshold: float | None = None
     quantize: str | None = None
     origins: tuple[str, ...] = ()
+    study: Path | None = None
 
     @staticmethod
     def from_environment() -> Settings:
         """Defaults, with DUPLEX_MODEL, DUPLEX_ENGINE, DUPLEX_DATA, DUPLEX_HOST, DUPLEX_ORIGINS (several with spaces
-        between) and PORT in their place where set; raises BadInput."""
+        between), DUPLEX_STUDY and PORT in their place where set; raises BadInput."""
         get = os.environ.get
         port = get("PORT", str(Settings.port))
         if not port.isdecimal():
@@ -49,4 +51,5 @@ class Settings:
             host=get("DUPLEX_HOST", Settings.host),
             port=int(port),
             origins=tuple(get("DUPLEX_ORIGINS", "").split()),
+            study=Path(folder) if (folder := get("DUPLEX_STUDY")) else None,
         )
