@@ -36,6 +36,17 @@ const PAUSED = "The browser has paused the sound: click anywhere on this page to
 /** @returns {number} seconds */
 const localTime = () => performance.now() / 1000;
 
+/** A context with our worklets. @returns {Promise<AudioContext>} @throws {Error} whose message is in plain words */
+export async function openAudio() {
+  if (!isSecureContext) throw new Error(wordsFor("InsecureContext"));
+  if (!("AudioWorkletNode" in globalThis)) throw new Error(wordsFor("Unsupported"));
+  const context = new AudioContext({ latencyHint: "interactive" });
+  for (const worklet of ["capture", "playback"]) {
+    await context.audioWorklet.addModule(new URL(`./${worklet}-worklet.js`, import.meta.url));
+  }
+  return context;
+}
+
 export class Voice {
   /** @param {Listeners} listeners */
   constructor(listeners) {
@@ -235,13 +246,8 @@ export class Voice {
   }
 
   async #make() {
-    if (!isSecureContext) throw new Error(wordsFor("InsecureContext"));
-    if (!("AudioWorkletNode" in globalThis)) throw new Error(wordsFor("Unsupported"));
-    const context = new AudioContext({ latencyHint: "interactive" });
+    const context = await openAudio();
     this.context = context;
-    for (const worklet of ["capture", "playback"]) {
-      await context.audioWorklet.addModule(new URL(`./${worklet}-worklet.js`, import.meta.url));
-    }
     context.addEventListener("statechange", () => this.#contextChanged(context));
     this.speaker = new Loudspeaker(context, (report) => this.#played(report));
     void context.resume();

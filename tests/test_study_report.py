@@ -12,7 +12,7 @@ from webapp.study.analysis import Findings, findings_of
 from webapp.study.database import Database
 from webapp.study.drawings import pictures_of
 from webapp.study.frames import Person, frames_of
-from webapp.study.report import html_report, sections_of, title_of, write_report
+from webapp.study.report import main, sections_of, title_of, write_report
 from webapp.study.simulate import fill
 from webapp.study.truth import Truth
 
@@ -141,14 +141,15 @@ def test_a_comment_of_many_lines_is_one_line(tmp_path: Path) -> None:
 # — files —
 
 
-def test_the_report_of_a_simulated_study(tmp_path: Path) -> None:
+def test_the_report_of_a_simulated_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = study(tmp_path / "study")
     database = Database(made.database_url)
     fill(made, database, Truth(), careful=12, seed=4)
     html_path, markdown_path = write_report(made, database, tmp_path / "out")
     html, markdown = html_path.read_text(), markdown_path.read_text()
-    assert html_report(made, database) == html  # nothing in it changes from one time to the next
     database.close()
+    assert main(str(made.folder)) == 0
+    assert capsys.readouterr().out == html  # nothing in it changes from one time to the next
     assert "(simulated participants)" in html and "Put in and found" in titles(html)
     held = re.search(r"Of (\d+) intervals of 95 %, (\d+) hold the truth", markdown)
     assert held and int(held[1]) == 3 * 5 + 1 + 3 and int(held[2]) >= 14
@@ -165,6 +166,12 @@ def test_it_needs_no_other_file_and_asks_nobody(tmp_path: Path) -> None:
     assert not {"script", "link", "img", "iframe"} & tags.seen and "src" not in tags.attributes
     assert not re.findall(r'(?:href|action)="(?!#)', html.replace('xlink:href="#', ""))
     assert "default-src 'none'" in html
+
+
+def test_a_page_that_cannot_be_made_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(str(tmp_path / "nothing")) == 1
+    said = capsys.readouterr()
+    assert not said.out and "nothing" in said.err and said.err.count("\n") == 1
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -140,7 +140,25 @@ def test_with_a_token_one_is_found_again(place: StudyPlace) -> None:
     assert response.json()["error"]["code"] == "already_taken"
 
 
-@pytest.mark.parametrize("body", [{}, {"language": "de"}, {"language": "en", "recruit": "x"}, {"language": ["en"]}])
+@pytest.mark.parametrize(("asked", "language"), [("zh-CN,zh;q=0.9", "zh"), ("fr", "en"), ("", "en")])
+def test_without_a_language_it_is_the_browsers(place: StudyPlace, asked: str, language: str) -> None:
+    state = place.http.post("begin", json={}, headers={"Accept-Language": asked}).json()["state"]
+    assert state["language"] == language
+    assert state["languages"] == {"en": "English", "zh": "中文"}
+
+
+def test_the_language_may_be_changed_before_consent(place: StudyPlace) -> None:
+    guest = Guest(place)
+    begun = guest.post("begin", {"language": "zh"}).json()
+    assert begun["token"] == guest.token
+    assert begun["state"]["language"] == "zh"
+    guest.state = begun["state"]
+    guest.answer()
+    begun = guest.post("begin", {"language": "en"}).json()
+    assert (begun["state"]["language"], begun["state"]["languages"]) == ("zh", {})
+
+
+@pytest.mark.parametrize("body", [{"language": "de"}, {"language": "en", "recruit": "x"}, {"language": ["en"]}])
 def test_a_beginning_that_is_none_is_refused(place: StudyPlace, body: Any) -> None:
     response = place.http.post("begin", json=body)
     assert response.status_code in (400, 422)

@@ -1,4 +1,6 @@
 import asyncio
+import io
+import wave
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 import webapp.app
 import webapp.study.site as module
 from duplex_runtime.errors import DuplexError
+from duplex_runtime.speech.base import MOUTH_RATE
 from tests.study_fakes import Guest, StudyPlace, Visitor, quick_study
 from tests.study_files import TOKEN
 from tests.web_fakes import FakeModels, Served
@@ -85,6 +88,19 @@ def test_files_are_found_in_a_checkout_and_in_a_wheel(tmp_path: Path, monkeypatc
     assert static_folder() == package / "static"
 
 
+# — what is heard before the talks —
+
+
+@pytest.mark.parametrize("name", ["loudspeaker", "practice"])
+def test_a_sentence_to_try_the_loudspeaker_with(tmp_path: Path, name: str) -> None:
+    with StudyPlace(tmp_path) as place:
+        sound = place.http.get(f"voice/{name}")
+        assert sound.headers["content-type"] == "audio/wav"
+        with wave.open(io.BytesIO(sound.content)) as file:
+            assert file.getframerate() == MOUTH_RATE and file.getnframes() > 1000
+        assert place.http.get("voice/other").status_code == 404
+
+
 # — results —
 
 
@@ -103,12 +119,12 @@ def test_a_wrong_token_shows_no_results(root: httpx.Client, token: str) -> None:
     ):
         assert page.status_code == 403
         assert "not the researcher" in page.text
-        assert "begun" not in page.text
+        assert "Flow of participants" not in page.text
 
 
 def test_a_token_in_the_address_counts_for_nothing(root: httpx.Client) -> None:
     page = root.get("/study/my-study/results", params={"token": RIGHT})
-    assert "begun" not in page.text
+    assert "Flow of participants" not in page.text
     assert 'type="password"' in page.text
 
 
@@ -124,9 +140,21 @@ def test_the_right_token_shows_the_results(place: StudyPlace, root: httpx.Client
         root.get("/study/my-study/results", headers={"Authorization": f"Bearer {RIGHT}"}),
     ):
         assert page.status_code == 200
-        assert "begun" in page.text
+        assert "Flow of participants" in page.text and "opened the first page" in page.text
         assert "<b>Talking" not in page.text
         assert page.headers["cache-control"] == "no-store"
+
+
+def test_results_that_cannot_be_made_say_why(place: StudyPlace, root: httpx.Client) -> None:
+    file = place.study.folder / "study.toml"
+    before = file.read_text()
+    file.write_text(before.replace("seed = ", "seeds = "))
+    try:
+        page = root.post("/study/my-study/results", data={"token": RIGHT})
+    finally:
+        file.write_text(before)
+    assert page.status_code == 500
+    assert "could not be made" in page.text and "seeds" in page.text
 
 
 def test_a_server_without_a_token_shows_nobody_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

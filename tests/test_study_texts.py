@@ -68,7 +68,16 @@ def test_every_language_has_the_same_keys_and_placeholders_and_no_empty_text(lan
 
 def test_chinese_texts_are_chinese() -> None:
     names = {key for key, text in shipped("zh").items() if not re.search(r"[\u4e00-\u9fff]", text)}
-    assert names == {"consent.title", "part.consent.payment"}
+    assert names == {"part.consent.payment"}
+
+
+def test_every_text_is_said_somewhere() -> None:
+    """By the page, by the server, or as the words of something that a step asks."""
+    root = FOLDER.parents[2]
+    code = "".join(path.read_text() for path in (*root.glob("static/study/*.js"), *root.glob("webapp/study/*.py")))
+    asked = ("part.", "rate.", "about.", "compare.", "consent.", "device.", "done.system.", "step.", "error.")
+    unsaid = [key for key in shipped("en") if key not in code and not key.startswith(asked)]
+    assert not unsaid
 
 
 @pytest.mark.parametrize("language", languages_here())

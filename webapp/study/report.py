@@ -1,44 +1,36 @@
 """`duplex study report`: all findings of a study as one HTML file that opens offline, and as Markdown.
 
     html, markdown = write_report(study, database, Path("my-study/report"))
-    html_report(study, database)                  # the same page as text, for the Results page
+    python -m webapp.study.report my-study        # the same page on standard output, for the Results page
 
 A study without a participant to analyse has a report that says so. What participants wrote is escaped everywhere.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from duplex_runtime.errors import BadInput
+from duplex_runtime.errors import BadInput, DuplexError
 from duplex_runtime.evaluation.report import Section, page_html, page_markdown, picture_html
 from duplex_runtime.evaluation.results import Picture, Table, in_markdown, machine, one_line, write_whole
 from webapp.study import tables
 from webapp.study.analysis import Findings, analyse
+from webapp.study.database import Database
 from webapp.study.definition import Study
 from webapp.study.drawings import pictures_of
 from webapp.study.methods import in_short, methods
 from webapp.study.simulate import KINDS, intervals_of, truth_of
 from webapp.study.truth import Truth
 
-if TYPE_CHECKING:
-    from webapp.study.database import Database
-
 #: Beside those that `machine` names.
 LIBRARIES = ("pandas", "scipy", "statsmodels")
 #: Begins the names of the pictures' files.
 NAME = "study"
 Part = str | list[str] | Table | Picture
-
-
-def html_report(study: Study, database: Database) -> str:
-    """One HTML page; raises DatabaseAway."""
-    findings = analyse(study, database)
-    return page_html(title_of(findings), sections_of(findings, *pictures_of(findings)))
 
 
 def write_report(study: Study, database: Database, folder: Path) -> tuple[Path, Path]:
@@ -185,3 +177,23 @@ def _again(findings: Findings) -> Section:
     made = _section("again", "How to get it again", table)
     html = f"<pre><code>{escape(command)}</code></pre>{made.html}"
     return Section(made.anchor, made.title, html, f"```sh\n{command}\n```\n\n{made.markdown}")
+
+
+def main(folder: str) -> int:
+    """Print the page; a mistake is one line on standard error, status 1."""
+    try:
+        study = Study.read(Path(folder))
+        database = Database(study.database_url)
+        try:
+            findings = analyse(study, database)
+        finally:
+            database.close()
+    except DuplexError as error:
+        print(error, file=sys.stderr)
+        return 1
+    sys.stdout.write(page_html(title_of(findings), sections_of(findings, *pictures_of(findings))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,6 +1,7 @@
 """What participants do over HTTP.
 
-POST /study/NAME/begin       {"language", "recruit"} → {"token", "state"}; with Bearer one's own again
+POST /study/NAME/begin       {"language", "recruit"} → {"token", "state"}; with Bearer one's own again. Without a
+                             language it is the one that the browser asks for
 GET  /study/NAME/state       Bearer → State
 POST /study/NAME/answer      Bearer, {"request", "step", "answers"} → {"state"}
 POST /study/NAME/note        Bearer, {"kind", "detail"} → 204
@@ -25,7 +26,7 @@ from starlette.requests import ClientDisconnect
 from webapp.study.database import DatabaseAway
 from webapp.study.hall import Hall
 from webapp.study.service import Refusal, Service
-from webapp.study.wording import in_words
+from webapp.study.wording import in_words, language_of
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +63,8 @@ class Api:
             recruit = body.get("recruit") or {}
             if not isinstance(recruit, dict):
                 raise self.service.refusal("bad_request")
-            token, state = await run_in_threadpool(
-                self.service.begin, body.get("language"), recruit, bearer_of(request)
-            )
+            language = body.get("language") or language_of(request, self.service.study)
+            token, state = await run_in_threadpool(self.service.begin, language, recruit, bearer_of(request))
             return reply({"token": token, "state": state})
 
         return await self._reply(request, act)

@@ -34,7 +34,7 @@ from webapp.study.erase import Erased, delete_due, due, erase
 from webapp.study.state import state_of, steps_of
 from webapp.study.steps import AnswersRefused, Step, check_answers
 from webapp.study.tally import Figures
-from webapp.study.texts import explain, say, texts_of
+from webapp.study.texts import explain, names_of, say, texts_of
 
 NOTES = ("focus", "blur", "hidden", "visible", "reload", "device", "problem")
 #: Notes that a participant may leave, and characters of one.
@@ -79,11 +79,13 @@ class Service:
     def __init__(self, study: Study, database: Database) -> None:
         self.study, self.database = study, database
         self.texts = {language: texts_of(study, language) for language in study.languages}
+        self._languages = names_of(study)
 
     # — form actions —
 
     def begin(self, language: Any, recruit: Mapping[str, Any], token: str | None) -> tuple[str, dict[str, Any]]:
-        """A token and the state of a new participant, or of the one whose `token` it is.
+        """A token and the state of a new participant, or of the one whose `token` it is; before they have consented
+        they may change the language.
 
         Whom a recruitment service sent twice and who comes without their token is refused, unless they never consented:
         then they begin anew. A token of somebody else, left in a shared browser, counts for nothing.
@@ -94,6 +96,8 @@ class Service:
 
         def act(session: Session) -> tuple[str, dict[str, Any]]:
             if token and (known := self.find(session, token)) and self._is(session, known, sent):
+                if known.status == "begun":
+                    known.language = language
                 return token, self._state(session, known)
             if sent:
                 self.database.alone(session, f"begin {self.study.name}")
@@ -352,7 +356,7 @@ class Service:
         steps = steps_of(self.study, row)
         step = steps[row.step]
         talked = self._talked(session, row, step) if step.kind == "talk" else Figures()
-        return state_of(self.study, self.texts[row.language], row, steps, talked)
+        return state_of(self.study, self.texts[row.language], self._languages, row, steps, talked)
 
     def _with_state(self, session: Session, row: Participant, code: str) -> Refusal:
         refusal = self.refusal(code, row.language)

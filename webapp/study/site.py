@@ -5,6 +5,7 @@ app = study.served(FastAPI(), arena, admitted)
 
 GET /study/NAME/            the page; / leads to it
 WS  /study/NAME/realtime?token=…     the talk of the current step, see hall.py
+GET /study/NAME/voice/loudspeaker, …/practice   what is heard at these steps, as WAV, in the voice of the talks
 GET /study/NAME/results     Bearer with the researcher's token: the results; without: a form that asks for it
 """
 
@@ -14,6 +15,8 @@ import asyncio
 import hmac
 import logging
 import os
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -23,18 +26,18 @@ from urllib.parse import parse_qs
 
 from fastapi import APIRouter, FastAPI, Request, WebSocket
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
-from sqlalchemy import func, select
 from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
 
 from webapp.realtime import Arena
-from webapp.study.database import Database, Participant
+from webapp.study.database import Database
 from webapp.study.definition import Study
 from webapp.study.erase import Due, delete_due, due
 from webapp.study.hall import Hall
 from webapp.study.routes import HEADERS, STATUS, Api, bearer_of, read, reply
 from webapp.study.service import Refusal, Service
-from webapp.study.texts import say
+from webapp.study.texts import languages_here, read_texts, say
+from webapp.study.wav import wav_of
 from webapp.study.wording import language_of
 
 log = logging.getLogger(__name__)
@@ -45,6 +48,8 @@ PAGE_HEADERS = HEADERS | {
     "media-src 'self' blob:; worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; object-src 'none'; "
     "base-uri 'none'; form-action 'self'"
 }
+#: What may be heard before the talks: the keys of its words.
+VOICED = {"loudspeaker": "device.sentence", "practice": "practice.script"}
 #: Seconds between two looks for data whose time is over.
 LOOK_SECONDS = 3600.0
 _FORM = """<!doctype html>
@@ -84,6 +89,7 @@ class OpenStudy:
 
         app.router.lifespan_context = lifespan
         app.state.study = self.study
+        self._kit = arena.kit
         app.include_router(self._router(Hall(self.service, arena), admitted))
         app.mount("/page", StaticFiles(directory=static_folder()), name="page")
         app.add_api_route("/", self._to_study, methods=["GET"])
@@ -94,6 +100,7 @@ class OpenStudy:
         router = APIRouter(prefix=f"/study/{self.study.name}")
         router.include_router(Api(self.service, hall).router())
         router.add_api_route("/", self._page, methods=["GET"])
+        router.add_api_route("/voice/{name}", self._voice, methods=["GET"])
         router.add_api_route("/results", self._results, methods=["GET", "POST"])
 
         @router.websocket("/realtime")
@@ -108,17 +115,40 @@ class OpenStudy:
     async def _page(self) -> Response:
         return FileResponse(static_folder() / "study" / "index.html", headers=PAGE_HEADERS)
 
+    async def _voice(self, name: str) -> Response:
+        """What the page plays before the talks, in a language of the model."""
+        voices, key = self._kit.about()["voices"], VOICED.get(name)
+        if key is None or not voices:
+            return Response(status_code=404, headers=HEADERS)
+        sound = await run_in_threadpool(self._say, voices[0]["id"], key)
+        return Response(sound, media_type="audio/wav", headers=HEADERS)
+
+    def _say(self, voice: str, key: str) -> bytes:
+        spoken = next((code for code in self.study.speaks if code in languages_here()), self.study.languages[0])
+        utterance = self._kit.voice(voice).say(read_texts(spoken, self.study.folder)[0][key])
+        return wav_of((utterance.samples * 32767).astype("<i2").tobytes(), utterance.rate)
+
     async def _results(self, request: Request) -> Response:
         """The token comes in a header or from the form, never in an address, which browsers and proxies remember."""
         given = bearer_of(request) if request.method == "GET" else await _form_token(self.service, request)
         if given and self._token and hmac.compare_digest(given.encode(), self._token.encode()):
-            html = await run_in_threadpool(flow, self.study, self.service.database)
-            return HTMLResponse(html, headers=HEADERS)
+            return await self._report()
         unset = f"The server was started without a token: set {self.study.admin.token_env}."
         message = unset if not self._token else "That is not the researcher's token." if given else ""
         title = escape(self.study.title.of(self.study.languages[0]))
         form = _FORM.format(title=title, message=escape(message))
         return HTMLResponse(form, 403 if message else 200, headers=PAGE_HEADERS)
+
+    async def _report(self) -> Response:
+        """The report up to now, made in a process of its own: it computes for seconds, and people are talking."""
+        command = (sys.executable, "-m", "webapp.study.report", str(self.study.folder))
+        making = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+        html, problem = await making.communicate()
+        if making.returncode == 0:
+            return HTMLResponse(html, headers=HEADERS)
+        log.error("the report could not be made: %s", problem.decode(errors="replace"))
+        said = problem.decode(errors="replace").strip().splitlines()[-1:] or [f"status {making.returncode}"]
+        return HTMLResponse(f"<p>The report could not be made: {escape(said[0])}</p>", 500, headers=HEADERS)
 
     async def _to_study(self, request: Request) -> Response:
         query = f"?{request.url.query}" if request.url.query else ""
@@ -155,16 +185,6 @@ async def _look(service: Service) -> None:
         except Exception as error:
             log.error("data whose time is over could not be deleted: %s", type(error).__name__, exc_info=error)
         await asyncio.sleep(LOOK_SECONDS)
-
-
-def flow(study: Study, database: Database) -> str:
-    """How many participants are where, as HTML."""
-    with database.reading() as session:
-        counted = select(Participant.status, func.count()).where(Participant.study == study.name)
-        counts = session.execute(counted.group_by(Participant.status).order_by(Participant.status)).all()
-    rows = "".join(f"<tr><td>{escape(status)}</td><td>{count}</td></tr>" for status, count in counts)
-    title = escape(study.title.of(study.languages[0]))
-    return f"<!doctype html><meta charset='utf-8'><title>{title}</title><h1>{title}</h1><table>{rows}</table>"
 
 
 def static_folder() -> Path:

@@ -1,6 +1,6 @@
 """What a participant's page is told: where they are, what is asked there, and the words to say it with.
 
-state_of(study, texts, row, steps, talked)      # the JSON of GET /study/NAME/state
+state_of(study, texts, languages, row, steps, talked)      # the JSON of GET /study/NAME/state
 
 Nothing in it says which system is which before the last page.
 """
@@ -37,9 +37,14 @@ def talk_of(study: Study, talked: Figures) -> dict[str, int]:
 
 
 def state_of(
-    study: Study, texts: Mapping[str, str], row: Participant, steps: Sequence[Step], talked: Figures
+    study: Study,
+    texts: Mapping[str, str],
+    languages: Mapping[str, str],
+    row: Participant,
+    steps: Sequence[Step],
+    talked: Figures,
 ) -> dict[str, Any]:
-    """See the module. `talked`: of the talk of this step so far."""
+    """See the module. `languages`: names by code, to choose from. `talked`: of the talk of this step so far."""
     step, labels = steps[row.step], row.labels or []
     done = step.kind == "done"
     completion = study.completion
@@ -50,6 +55,7 @@ def state_of(
             "kind": step.kind,
             "position": step.position,
             "session": step.session,
+            "sessions": study.tasks.sessions,
             "task": card_of(study, row.language, step.task) if step.task else None,
             "items": [item.shown() for item in step.items],
         },
@@ -58,6 +64,7 @@ def state_of(
         "labels": labels,
         "sides": row.sides or [],
         "language": row.language,
+        "languages": languages if row.status == "begun" else {},
         "texts": visible(texts, step),
         "way": row.way,
         "title": study.title.of(row.language),

@@ -72,6 +72,11 @@ def visible(texts: Mapping[str, str], step: Step) -> dict[str, str]:
     return {key: text for key, text in texts.items() if not key.startswith(hidden)}
 
 
+def names_of(study: Study) -> dict[str, str]:
+    """The study's languages by code, each named in itself."""
+    return {code: read_texts(code, study.folder)[0].get(f"{NAMES}{code}", code) for code in study.languages}
+
+
 def card_of(study: Study, language: str, key: str) -> dict[str, str]:
     """Title and text of a topic card, with the sentence to begin with if it has one."""
     card = study.tasks.card(key)

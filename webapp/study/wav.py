@@ -4,6 +4,8 @@ voice = VoiceFile(Path("recordings/ID.wav"), clock)
 voice.write(pcm, 16_000)         # 16-bit samples, mono, little endian, that ended now
 voice.close()
 
+wav_of(pcm, 24_000)              # the same at once, as bytes
+
 A file that was not closed says that it is as long as can be, and readers take what is there. When the rate changes a
 new file begins, ID.2.wav.
 """
@@ -57,6 +59,11 @@ class VoiceFile:
         file = path.open("wb")
         file.write(_header(rate, _LONGEST - _HEADER))
         return file
+
+
+def wav_of(samples: bytes, rate: int) -> bytes:
+    """16-bit samples as a file."""
+    return _header(rate, len(samples)) + samples
 
 
 def _header(rate: int, size: int) -> bytes:
