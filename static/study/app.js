@@ -33,6 +33,7 @@ class App {
     this.texts = new Texts({ "page.connection_lost": UNREACHED });
     this.state = /** @type {State | null} */ (null);
     this.page = /** @type {Page | null} */ (null);
+    this.sending = false;
     this.api = new Api(this.base, () => this.memory.token, (trying) => {
       this.banner(trying ? this.texts.say("page.connection_lost") : "");
     });
@@ -155,7 +156,7 @@ class App {
       state, texts: this.texts, url,
       onFinish: () => void this.#send({}),
       onTrouble: (text) => this.banner(text),
-      onRefused: () => void this.start(),
+      onRefused: () => { if (!this.sending) void this.start(); },
       note: (kind, detail) => this.note(kind, detail),
     });
     return { element: talk.element, stop: () => talk.stop() };
@@ -178,6 +179,7 @@ class App {
     const buttons = /** @type {HTMLButtonElement[]} */ ([...this.part("main").querySelectorAll("button:not([disabled])")]);
     for (const each of buttons) each.disabled = true; // one press is one answer
     this.banner(this.texts.say("page.saving"));
+    this.sending = true; // the server ends a talk before it acknowledges
     try {
       this.show(await this.api.answer(state.step.key, answers));
     } catch (error) {
@@ -189,6 +191,8 @@ class App {
       }
       this.#failed(error);
       if (error instanceof Refused) return error.items;
+    } finally {
+      this.sending = false;
     }
     return null;
   }

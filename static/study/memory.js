@@ -24,7 +24,7 @@ export class Memory {
 
   /** @returns {string | null} */
   get token() {
-    const inAddress = new URLSearchParams(this.address.hash.slice(1)).get("t");
+    const inAddress = new URLSearchParams(this.address.hash.replace(/^#/, "")).get("t");
     return this.storage?.getItem(`${this.key}:token`) ?? inAddress;
   }
 
