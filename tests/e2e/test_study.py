@@ -23,7 +23,7 @@ from webapp.study.definition import Study
 pytestmark = pytest.mark.e2e
 
 #: What must not be seen before the last page, in anything that the browser was sent.
-UNBLINDING = ("duplex-", '"duplex"', '"turns"', "strict", "p_idle", "embedded", "slice")
+UNBLINDING = ("duplex-", '"duplex"', "turns-", '"system": "turns"', "strict", "p_idle", "embedded", "slice")
 EVIL = '=HYPERLINK("http://example.org") <img src=x onerror=alert(1)> 你好'
 
 
