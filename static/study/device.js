@@ -51,6 +51,7 @@ export class Device {
   stop() {
     this.microphone?.stop();
     void this.context?.close();
+    this.context = null;
   }
 
   /** @returns {Record<string, unknown>} */

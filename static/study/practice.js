@@ -26,7 +26,7 @@ export class Practice {
     this.onDone = onDone;
     this.spoken = state.way === "speech";
     this.running = false;
-    this.done = false;
+    this.context = /** @type {AudioContext | null} */ (null);
     this.said = make("p", "st-practice");
     this.said.setAttribute("aria-live", "polite");
     this.after = make("div", "st-after");
@@ -44,6 +44,7 @@ export class Practice {
     this.player?.pause();
     this.microphone?.stop();
     void this.context?.close();
+    this.context = null;
   }
 
   #field() {
@@ -108,7 +109,6 @@ export class Practice {
   #interrupted() {
     if (!this.running) return;
     this.stop();
-    this.done = true;
     this.start.disabled = false;
     this.said.textContent = `${this.said.textContent?.trimEnd()} …`;
     this.after.replaceChildren(
