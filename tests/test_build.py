@@ -144,3 +144,25 @@ def test_the_folder_opens_with_datasets(source: str, tmp_path: Path, format_: st
     shown = subprocess.run([sys.executable, "-c", code], env=home, capture_output=True, text=True, check=True)
     assert shown.stdout.split(" ", 2)[:2] == ["30", "assistant"]
     assert all(name in shown.stdout for name in ("id", "kind", "output", "weights", "ends"))
+
+
+def test_talks_that_are_in_slices_stay_as_they_are_among_dialogues(source: str, tmp_path: Path) -> None:
+    output = [
+        *({"role": "user", "content": "hi there."}, {"role": "assistant", "content": "hello"}),
+        *({"role": "user", "content": "no wait"}, {"role": "assistant", "content": "<idle>"}),
+    ]
+    sliced = json.dumps({"output": output, "weights": [1.0, 0.0], "ends": [False, False]})
+    lines = Path(source).read_text().splitlines()[:4]
+    mixed = tmp_path / "mixed.jsonl"
+    mixed.write_text("\n".join([*lines[:2], sliced, *lines[2:], sliced]) + "\n")
+    for turns in (False, True):
+        out = tmp_path / str(turns)
+        out.mkdir()
+        settings = Settings(str(mixed), plan=Plan(periods=(2.0,), shares=(("uninterrupted", 1.0),)), turns=turns)
+        talks = list(building.read(str(mixed), Faults(stop=True)))
+        counts = building.make_shard(0, 10, talks, settings, {}, out)
+        found = rows(out)
+        assert [row["id"] for row in found] == list(range(10, 16)) and counts.rows["sliced"] == 2
+        assert found[2] | {"id": 15} == found[5]
+        assert found[2] == {"id": 12, "kind": "sliced", "output": output, "weights": [1.0, 0.0], "ends": [False, False]}
+        assert found[0]["kind"] == ("turns" if turns else "uninterrupted")

@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -21,11 +22,14 @@ from webapp.cli import parser
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MEASURING = (ROOT / "docs/measuring.md").read_text(encoding="utf-8")
-DOCUMENTS = [ROOT / "README.md", ROOT / "duplex_runtime/models/embedded/README.md", ROOT / "docs/measuring.md"]
+DOCUMENTS = [ROOT / "README.md", ROOT / "duplex_runtime/models/embedded/README.md", *sorted(ROOT.glob("docs/*.md"))]
+TEXT = "\n".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)
+#: Options in the text that are those of inference servers.
+OTHER_PROGRAMS = {"--enable-streaming-session"}
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README + MEASURING, re.DOTALL)
+    return [dedent(block) for block in re.findall(rf"^ *```{language}\n(.*?)```", TEXT, re.DOTALL | re.MULTILINE)]
 
 
 def commands() -> list[str]:
@@ -52,12 +56,13 @@ def options(top: argparse.ArgumentParser) -> set[str]:
 
 
 def test_options_named_in_the_text_exist() -> None:
-    ours = (
-        re.sub(r"^(llama-server|vllm|SGLANG_).*$", "", README, flags=re.MULTILINE) + MEASURING
-    )  # without other people's programs
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", ours))
+    named = {
+        option
+        for code in re.findall(r"`(duplex [^`]*|--[^`]*)`", TEXT)
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", code)
+    }
     assert len(named) > 10
-    assert not named - options(parser())
+    assert not named - options(parser()) - OTHER_PROGRAMS
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from duplex_runtime.alignment.sources import MAX_MESSAGE, Dialogue, Faults, Turn, dialogue_of, read
+from duplex_runtime.alignment.sources import MAX_MESSAGE, Dialogue, Faults, Sliced, Turn, dialogue_of, read
 from duplex_runtime.errors import BadInput
 
 HI = Dialogue((Turn("hi there", "Hello. How are you?"),))
@@ -38,6 +38,31 @@ def write_dialogues(path: Path, number: int) -> Path:
 )  # fmt: skip
 def test_dialogues_of_every_shape_are_read(row: Any) -> None:
     assert dialogue_of(row) == HI
+
+
+SLICED = [
+    {"role": "user", "content": "hi there."}, {"role": "assistant", "content": "hello"},
+    {"role": "user", "content": "<idle>"}, {"role": "assistant", "content": "<idle>"},
+]  # fmt: skip
+
+
+def test_a_talk_that_is_in_slices_stays_so(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [
+        {"id": 4, "output": SLICED, "weights": [1.0, 0.0], "ends": [True, False], "participant": "p-a"},
+        {"output": SLICED},
+        {"output": SLICED[:3]},
+        {"output": SLICED, "weights": [1.0], "ends": None},
+        {"output": SLICED, "weights": 5},
+        {"output": SLICED, "weights": ["much", 1.0]},
+        {"output": SLICED[:2]},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    faults = Faults(stop=False)
+    first, second, third = read(str(path), faults)
+    assert first == Sliced({"output": SLICED, "weights": [1.0, 0.0], "ends": [True, False]})
+    assert second == Sliced({"output": SLICED, "weights": None, "ends": None})
+    assert isinstance(third, Dialogue) and faults.count == 4
 
 
 def said(*texts: Any) -> dict[str, Any]:

@@ -172,3 +172,15 @@ def test_a_missing_driver_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
     assert "duplex-arena[study]" in found(tmp_path)["storage.database"]
+
+
+# — mirror —
+
+
+@pytest.mark.parametrize("problem", ["", "it needs a token with write access: set HF_TOKEN"])
+def test_a_mirror_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: str) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("webapp.study.check.problem_of", lambda repo: asked.append(repo) or problem)
+    assert found(tmp_path) == {} and asked == []
+    told = found(tmp_path, ('# mirror = "OWNER/NAME"', 'mirror = "ann/mirror"'))
+    assert told == ({"storage.mirror": problem} if problem else {}) and asked == ["ann/mirror"]

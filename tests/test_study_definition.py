@@ -34,6 +34,7 @@ def test_what_a_file_leaves_out_has_a_default(tmp_path: Path) -> None:
     assert small.ratings.scales == PAPER_SCALES
     assert small.about_you.questions == ()
     assert small.storage.database == "sqlite:///study.db"
+    assert small.storage.mirror == ""
     assert small.exclude.attention_failed == 2
 
 

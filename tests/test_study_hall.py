@@ -292,7 +292,7 @@ def test_a_voice_is_heard_counted_and_kept_if_allowed(tmp_path: Path) -> None:
                 for samples in [LOUD] * 30 + [SILENT] * 60:
                     client.send(frame(np.asarray(samples)))
                 words: Any = client.until("conversation.item.input_audio_transcription.delta")
-                assert words == {"type": words["type"], "delta": "hello. "}
+                assert words == {"type": words["type"], "event_id": words["event_id"], "delta": "hello. "}
             place.quiet()
             eventually(lambda guest=guest: talks(place, guest)[0].ended, "the end is stored")  # type: ignore[misc]
             talk = talks(place, guest)[0]

@@ -57,6 +57,7 @@ def problems(folder: Path, *changes: tuple[str, str], preset: str = "arena") -> 
         ('"sqlite:///study.db"', '"study.db"', "storage.database", "sqlite:///FILE or postgresql://"),
         ('"sqlite:///study.db"', '"sqlite:///:memory:"', "storage.database", "sqlite:///FILE or postgresql://"),
         ("retention_days = 365", "retention_days = -1", "storage.retention_days", "got -1"),
+        ('# mirror = "OWNER/NAME"', 'mirror = "study"', "storage.mirror", "a data set of the hub, OWNER/NAME"),
         ('token_env = "DUPLEX', 'token_env = "$DUPLEX', "admin.token_env", "environment variable"),
         ("comment = true", "coment = true", "ratings.coment", "did you mean 'comment'?"),
         ("[compare]", "[comparison]", "comparison", "did you mean 'compare'?"),

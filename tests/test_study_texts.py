@@ -179,6 +179,8 @@ def test_consent_says_what_is_true_of_this_study(tmp_path: Path) -> None:
     assert [part in typed for part in (keys, speech, audio, no_audio)] == [True, False, False, False]
     assert [part in spoken for part in (keys, speech, audio, no_audio)] == [False, True, True, False]
     assert [part in either for part in (keys, speech, audio, no_audio)] == [True, True, False, True]
+    mirror = parts["part.consent.mirror"]
+    assert mirror not in typed and mirror in consent(tmp_path / "m", ('# mirror = "OWNER/NAME"', 'mirror = "a/b"'))
     assert parts["part.consent.kept"] in consent(tmp_path / "d", ("retention_days = 365", "retention_days = 0"))
     assert parts["part.consent.publish"] not in consent(tmp_path / "e", ("publish = true", "publish = false"))
     paid = consent(tmp_path / "f", ('source = ""', 'source = "prolific"'), ("# payment = {en = ", "payment = {en = "))

@@ -1,4 +1,4 @@
-"""`duplex data build`: any turn-based dialogues → a folder of duplex rows.
+"""`duplex data build`: any turn-based dialogues → a folder of duplex rows. Talks that are in slices already stay so.
 
     duplex data build --source talks.jsonl --out rows
     duplex data build --source hub:HuggingFaceH4/ultrachat_200k@train_sft --rows 100000 --out rows
@@ -30,9 +30,10 @@ from typing import Any
 from tqdm import tqdm
 
 from duplex_runtime.alignment.corpus import load
+from duplex_runtime.alignment.data import row_pairs
 from duplex_runtime.alignment.dialogues import Source
 from duplex_runtime.alignment.rewrite import Rewriter
-from duplex_runtime.alignment.sources import Dialogue, Faults, read
+from duplex_runtime.alignment.sources import Dialogue, Faults, Sliced, read
 from duplex_runtime.alignment.streams import duplex_talk, extend
 from duplex_runtime.alignment.weave import KINDS, Plan, WordTable, as_row, make_row
 from duplex_runtime.errors import BadInput
@@ -43,6 +44,8 @@ _PLAN = Plan()
 #: Tokens of a row made from the written corpus, about.
 _TALK = 400
 FORMATS = ("jsonl", "parquet")
+#: Kind of the rows that were in slices already.
+SLICED = "sliced"
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def _tokens_of(tokenizer: str) -> Callable[[str], int]:
 def make_shard(
     number: int,
     first: int,
-    dialogues: Sequence[Dialogue] | int,
+    dialogues: Sequence[Dialogue | Sliced] | int,
     settings: Settings,
     phrases: Mapping[str, Sequence[str]],
     out: Path,
@@ -116,14 +119,25 @@ def make_shard(
     table = WordTable(_tokens_of(settings.tokenizer))
     counts = Counts(Counter())
 
-    def rows() -> Iterator[dict[str, Any]]:
-        for own in range(dialogues if isinstance(dialogues, int) else len(dialogues)):
-            if isinstance(dialogues, int):
-                row = _corpus_row(first + own, settings.plan, table)
-            elif settings.turns:
-                row = _turn_row(first + own, dialogues[own])
+    def made() -> Iterator[dict[str, Any]]:
+        if isinstance(dialogues, int):
+            for own in range(dialogues):
+                yield _corpus_row(first + own, settings.plan, table)
+            return
+        whole = [dialogue for dialogue in dialogues if isinstance(dialogue, Dialogue)]
+        own = 0
+        for index, dialogue in enumerate(dialogues, first):
+            if isinstance(dialogue, Sliced):
+                yield as_row(index, SLICED, row_pairs(f"row {index}", dialogue.row, table.encode), table)
+                continue
+            if settings.turns:
+                yield _turn_row(index, dialogue)
             else:
-                row = make_row(first + own, own, dialogues, settings.plan, phrases, table)
+                yield make_row(index, own, whole, settings.plan, phrases, table)
+            own += 1
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for row in made():
             counts.add(row, table)
             yield row
 
@@ -253,7 +267,7 @@ class Build:
         self.counts.append(counts)
         bar.update(sum(counts.rows.values()))
 
-    def _chunks(self, faults: Faults) -> Iterator[tuple[int, Sequence[Dialogue] | int]]:
+    def _chunks(self, faults: Faults) -> Iterator[tuple[int, Sequence[Dialogue | Sliced] | int]]:
         """(number of the first row, dialogues) of each shard."""
         if self.settings.source == "corpus":
             for first in range(0, self.settings.rows, SHARD):

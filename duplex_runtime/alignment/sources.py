@@ -5,7 +5,8 @@
         dialogue.turns[0].user, dialogue.turns[0].assistant
 
 A row is told apart by its keys: {"messages": [{"role", "content"}]}, {"conversations": [{"from", "value"}]},
-{"data": [user, assistant, user, …]} as in UltraChat, or {"output": [{"role", "content"}]}.
+{"data": [user, assistant, user, …]} as in UltraChat, or {"output": [{"role", "content"}]}. In the last shape a talk may
+be in slices already, with <idle> for silence: that is a row, and stays one.
 """
 
 from __future__ import annotations
@@ -44,6 +45,13 @@ class Dialogue:
     turns: tuple[Turn, ...]
 
 
+@dataclass(frozen=True)
+class Sliced:
+    """A talk that is in slices already: a row that `row_pairs` of data.py reads."""
+
+    row: dict[str, Any]
+
+
 @dataclass
 class Faults:
     """What is wrong with a source: told on standard error, and skipped, or refused (`stop`)."""
@@ -62,11 +70,11 @@ class Faults:
             print("more rows are left out; they are counted", file=sys.stderr)
 
 
-def read(source: str, faults: Faults) -> Iterator[Dialogue]:
-    """The dialogues of `source`: a file's path, or hub:OWNER/NAME or hub:OWNER/NAME@SPLIT."""
+def read(source: str, faults: Faults) -> Iterator[Dialogue | Sliced]:
+    """The talks of `source`: a file's path, or hub:OWNER/NAME or hub:OWNER/NAME@SPLIT."""
     for where, row in _rows(source, faults):
         try:
-            yield dialogue_of(row)
+            yield Sliced(sliced(row)) if is_sliced(row) else dialogue_of(row)
         except BadInput as error:
             faults.add(where, str(error))
 
@@ -131,6 +139,24 @@ def _hub_rows(source: str) -> Iterator[tuple[str, Any]]:
             yield f"{source} row {number}", row
     except Exception as error:  # the hub, the network, a script of the data set: every fault becomes one message
         raise BadInput(f"{source}: the data set does not load ({type(error).__name__}: {error})") from None
+
+
+def is_sliced(row: Any) -> bool:
+    """Is one of its messages silence?"""
+    output = row.get("output") if isinstance(row, dict) else None
+    return isinstance(output, list) and any(isinstance(m, dict) and m.get("content") == "<idle>" for m in output)
+
+
+def sliced(row: dict[str, Any]) -> dict[str, Any]:
+    """What of the row is read later; raises BadInput if it is not in order."""
+    from duplex_runtime.alignment.data import row_pairs
+
+    row = {key: row.get(key) for key in ("output", "weights", "ends")}
+    try:
+        row_pairs("row", row, str.split)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"expected weights and ends, one a slice of the model, or none ({error})") from None
+    return row
 
 
 def dialogue_of(row: Any) -> Dialogue:

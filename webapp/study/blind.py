@@ -1,7 +1,7 @@
 """The cover over one system: what a participant may hear of their talk, and what they may decide in it.
 
 cover = Cover(opened, study.recordings, texts)
-Connection(arena, socket, cover)
+LiveSession(arena, cover)
 cover.tally.figures()                    # how much was talked
 
 They hear of: session.created · session.updated · response.created · response.output_text.delta · duplex.cut ·
@@ -65,7 +65,7 @@ ERRORS = {
 
 
 class Cover:
-    """One talk as `webapp.realtime.Connection` needs it. `texts`: in the participant's language."""
+    """One talk as `webapp.session.LiveSession` needs it. `texts`: in the participant's language."""
 
     def __init__(self, opened: Opened, recordings: Path, texts: dict[str, str]) -> None:
         self.system, self.baseline = SESSIONS[opened.system]

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from webapp.study.definition import Study, Words
+from webapp.study.hub import problem_of
 from webapp.study.parse import draft, file_of
 from webapp.study.reader import Notes, Problem, Refused, Where
 from webapp.study.texts import read_texts
@@ -60,6 +61,8 @@ def _of_the_day(study: Study, environment: Mapping[str, str], notes: Notes) -> F
     yield from _token(study, environment)
     if message := _database(study):
         yield ("storage", "database"), message
+    if study.storage.mirror and (message := problem_of(study.storage.mirror)):
+        yield ("storage", "mirror"), message
 
 
 def _placeholders(value: object, where: Where = ()) -> Found:

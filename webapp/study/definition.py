@@ -140,10 +140,12 @@ class Completion:
 
 @dataclass(frozen=True)
 class Storage:
-    """`database`: an address, relative to the study's folder for SQLite. `retention_days`: 0 keeps data for good."""
+    """`database`: an address, relative to the study's folder for SQLite. `retention_days`: 0 keeps data for good.
+    `mirror`: a private data set of the hub, OWNER/NAME, that has a copy of everything (mirror.py), or ""."""
 
     database: str
     retention_days: int
+    mirror: str
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,11 @@ class Study:
     def recordings(self) -> Path:
         """Folder of the talks' recordings."""
         return self.folder / "recordings"
+
+    @property
+    def journals(self) -> Path:
+        """Folder of the participants' journals, which there are where the study has a mirror."""
+        return self.folder / "journals"
 
 
 #: Questions about the participant whose words are in texts/: it is enough to name them.

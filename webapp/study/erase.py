@@ -1,6 +1,6 @@
 """Deleting what a participant left: rows and files, looked at afterwards, and honest about what could not be deleted.
 
-erased = erase(database, study.recordings, "p-abcdefgh")
+erased = erase(database, study.recordings, "p-abcdefgh", copies_of(study))
 erased.complete, erased.left             # False, ("recordings/….jsonl: Permission denied",)
 
 What stays is the participant's row with status "withdrawn" and nothing in it that they said, for the flow of
@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from duplex_runtime.errors import BadInput
 from webapp.study.database import Answer, Database, Note, Participant, Recruit, Request, Talk, utc_now, utc_text
 from webapp.study.definition import Study
+from webapp.study.mirror import Copies, copies_of
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +44,12 @@ class Erased:
         return not self.left
 
 
-def erase(database: Database, recordings: Path, participant: str, row: bool = False) -> Erased:
+def erase(
+    database: Database, recordings: Path, participant: str, copies: Copies | None = None, row: bool = False
+) -> Erased:
     """See the module; raises BadInput for an unknown participant, DatabaseAway where the database fails.
+
+    copies: what there is of them elsewhere, which is deleted as well.
 
     The rows of the talks, which name the files, go last: what failed can be tried again.
     """
@@ -52,7 +57,7 @@ def erase(database: Database, recordings: Path, participant: str, row: bool = Fa
         found = session.get(Participant, participant)
         if found is None:
             raise BadInput(
-                f"no participant {participant[:40]!r}: expected an id such as p-abcdefgh, see `duplex study`"
+                f"no participant {participant[:40]!r}: expected an id such as p-abcdefgh, see `duplex study list`"
             )
         found.status, found.updated_at, found.publish, found.audio = "withdrawn", utc_now(), False, False
         names = list(session.scalars(select(Talk.recording).where(Talk.participant == participant)))
@@ -60,6 +65,7 @@ def erase(database: Database, recordings: Path, participant: str, row: bool = Fa
         for table in _WITHOUT_FILES:
             rows += _run(session, delete(table).where(table.participant == participant))
     files, left = _delete_files(recordings, names)
+    left += copies.delete(participant, names) if copies else []
     if not left:
         with database.writing() as session:
             rows += _run(session, delete(Talk).where(Talk.participant == participant))
@@ -125,4 +131,5 @@ def delete_due(study: Study, database: Database, over: Due) -> tuple[Erased, ...
     """Delete what is due."""
     with database.writing() as session:
         session.execute(delete(Recruit).where(Recruit.participant.in_(over.recruits)))
-    return tuple(erase(database, study.recordings, each, row=True) for each in sorted(over.participants))
+    copies = copies_of(study)
+    return tuple(erase(database, study.recordings, each, copies, row=True) for each in sorted(over.participants))

@@ -19,7 +19,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from duplex_runtime.errors import DuplexError
-from webapp.realtime import Arena, Connection
+from webapp.realtime import Arena
+from webapp.session import LiveSession
 from webapp.study.blind import Cover, error_event, talk_event
 from webapp.study.service import Opened, Service
 from webapp.study.tally import Figures
@@ -59,9 +60,11 @@ class Hall:
     async def serve(self, socket: WebSocket, token: str | None) -> None:
         """Hold the participant's talk until they leave, or come again: then the later connection goes on with it."""
         await socket.accept()
-        await self.leave(token, elsewhere=True)
-        held = self._held[token or ""] = _Held()
+        before, held = self._held.get(token or ""), _Held()
+        self._held[token or ""] = held  # before anything is awaited: of several that come at once the last one stays
         try:
+            if before:
+                await _end(before, elsewhere=True)
             opened = await run_in_threadpool(self.service.open_talk, token)
             await self._hold(socket, held, opened)
         except DuplexError as error:
@@ -71,17 +74,15 @@ class Hall:
             if self._held.get(token or "") is held:
                 del self._held[token or ""]
 
-    async def leave(self, token: str | None, but: str = "", elsewhere: bool = False) -> None:
+    async def leave(self, token: str | None, but: str = "") -> None:
         """End the participant's talk, if there is one, and wait until what was counted is stored.
 
-        `but`: the talk of this step goes on. `elsewhere`: it goes on in another connection, and this one is told so.
+        `but`: the talk of this step goes on.
         """
         held = self._held.get(token or "")
         if held and (held.step != but or not but):
             del self._held[token or ""]
-            held.elsewhere = elsewhere
-            held.leave.set()
-            await held.gone.wait()
+            await _end(held)
 
     async def store(self, token: str | None) -> None:
         """Store what was counted of the participant's talk, if there is one."""
@@ -93,10 +94,10 @@ class Hall:
         texts = self.service.texts[opened.language]
         cover = Cover(opened, self.service.study.recordings, texts)
         held.step, held.store = opened.step, partial(self._store, cover, opened)
-        connection = Connection(self.arena, socket, cover)
-        running = asyncio.create_task(connection.run())
+        session = LiveSession(self.arena, cover)
+        running = asyncio.create_task(session.hold(socket))
         leaving = asyncio.create_task(held.leave.wait())
-        storing = asyncio.create_task(self._store_often(connection, cover, opened))
+        storing = asyncio.create_task(self._store_often(session, cover, opened))
         try:
             await asyncio.wait({running, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if leaving.done():
@@ -106,7 +107,7 @@ class Hall:
             for task in (running, leaving, storing):
                 task.cancel()
             await asyncio.gather(running, leaving, storing, return_exceptions=True)
-            await connection.close()
+            await session.close()
             cover.close()
             final = _counted(cover)
             if not await self._store(cover, opened, final, ended=True):
@@ -114,7 +115,7 @@ class Hall:
                 self._late.add(later)
                 later.add_done_callback(self._late.discard)
 
-    async def _store_often(self, connection: Connection, cover: Cover, opened: Opened) -> None:
+    async def _store_often(self, session: LiveSession, cover: Cover, opened: Opened) -> None:
         stored = Figures()
         while True:
             await asyncio.sleep(STORE_SECONDS)
@@ -122,7 +123,7 @@ class Hall:
             if figures != stored and await self._store(cover, opened, figures):
                 stored = figures
                 seconds, turns = opened.before.seconds + figures.seconds, opened.before.turns + figures.turns
-                connection.announce(talk_event(self.service.study, Figures(seconds, turns)))
+                session.announce(talk_event(self.service.study, Figures(seconds, turns)))
 
     async def _store_later(self, cover: Cover, opened: Opened, figures: Figures) -> None:
         """The database was away when the talk ended; nobody waits for it."""
@@ -143,6 +144,13 @@ class Hall:
         except OSError as error:
             log.error("talk %d: its recording could not be deleted: %s", opened.id, error.strerror)
         return True
+
+
+async def _end(held: _Held, elsewhere: bool = False) -> None:
+    """End a talk and wait until it is stored. `elsewhere`: it goes on in another connection, and is told so."""
+    held.elsewhere = elsewhere
+    held.leave.set()
+    await held.gone.wait()
 
 
 def _counted(cover: Cover) -> Figures:

@@ -37,6 +37,7 @@ from webapp.study.definition import (
     Study,
     Tasks,
 )
+from webapp.study.hub import REPO
 from webapp.study.reader import LANGUAGE, Notes, Problem, Refused, Table
 
 FILE = "study.toml"
@@ -234,6 +235,7 @@ def _storage(table: Table) -> Storage:
     storage = Storage(
         database=table.text("database", "sqlite:///study.db", _DATABASE, "sqlite:///FILE or postgresql://HOST/NAME"),
         retention_days=table.number("retention_days", 365, 0, 36500),
+        mirror=table.text("mirror", "", REPO, "a data set of the hub, OWNER/NAME"),
     )
     table.close()
     return storage

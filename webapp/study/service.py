@@ -31,6 +31,8 @@ from webapp.study.assignment import assign_next
 from webapp.study.database import Answer, Database, Note, Participant, Recruit, Request, Talk, utc_now
 from webapp.study.definition import Study
 from webapp.study.erase import Erased, delete_due, due, erase
+from webapp.study.journal import Journal, answers_line
+from webapp.study.mirror import copies_of
 from webapp.study.state import state_of, steps_of
 from webapp.study.steps import AnswersRefused, Step, check_answers
 from webapp.study.tally import Figures
@@ -80,6 +82,8 @@ class Service:
         self.study, self.database = study, database
         self.texts = {language: texts_of(study, language) for language in study.languages}
         self._languages = names_of(study)
+        self._copies = copies_of(study)
+        self._journal = Journal(study.journals) if study.storage.mirror else None
 
     # — form actions —
 
@@ -132,14 +136,17 @@ class Service:
         if not isinstance(request, str) or not _REQUEST.fullmatch(request) or not isinstance(key, str):
             raise self.refusal("bad_request")
 
+        line: dict[str, Any] = {}
+
         def act(session: Session) -> dict[str, Any]:
-            row = self.whose(session, token)
+            row = self.whose(session, token, acting=True)
             steps = steps_of(self.study, row)
+            now = utc_now()
             if self._was_done(session, row, steps, request, key, answers):
+                line.update(answers_line(row, request, key, answers, now))
                 return self._state(session, row)
             step = steps[row.step]
             taken = self._checked(session, row, step, answers)
-            now = utc_now()
             session.add(Request(participant=row.id, request=request, step=step.key, at=now))
             for item, value in taken.items():
                 fixed = {"participant": row.id, "request": request, "step": step.key, "at": now}
@@ -147,9 +154,12 @@ class Service:
             self._go_on(session, row, step, taken)
             row.updated_at = now
             session.flush()
+            line.update(answers_line(row, request, key, taken, now))
             return self._state(session, row)
 
-        return self._write(act)
+        state = self._write(act)
+        self._keep(line)
+        return state
 
     def note(self, token: str | None, kind: Any, detail: Any) -> None:
         """Keep what the page saw; nothing is kept before consent."""
@@ -187,6 +197,8 @@ class Service:
     def open_talk(self, token: str | None) -> Opened:
         """Begin to count a talk, or take it up again; the row is there before anything is recorded."""
 
+        line: dict[str, Any] = {}
+
         def act(session: Session) -> Opened:
             row = self.whose(session, token)
             step = steps_of(self.study, row)[row.step]
@@ -208,9 +220,12 @@ class Service:
             )
             session.add(talk)
             session.flush()
+            line.update(participant=row.id, talk=step.key, system=system, recording=talk.recording, at=talk.began_at)
             return Opened(talk.id, step.key, system, talk.recording, row.audio, before, row.language)
 
-        return self._write(act)
+        opened = self._write(act)
+        self._keep(line)
+        return opened
 
     def update_talk(self, talk: int, figures: Figures, ended: bool = False) -> bool:
         """Store what was counted in this connection so far. False: the talk was deleted, and stays so."""
@@ -226,7 +241,7 @@ class Service:
 
     def delete_participant(self, participant: str) -> Erased:
         """Delete all that a participant left; raises BadInput for an unknown id."""
-        return erase(self.database, self.study.recordings, participant)
+        return erase(self.database, self.study.recordings, participant, self._copies)
 
     def delete_expired(self, now: datetime) -> tuple[Erased, ...]:
         """Delete what the study promised to keep no longer."""
@@ -234,28 +249,31 @@ class Service:
 
     # — parts —
 
-    def whose(self, session: Session, token: str | None) -> Participant:
-        """The participant of a token; raises Refusal for none, an unknown one, and who has left."""
+    def whose(self, session: Session, token: str | None, acting: bool = False) -> Participant:
+        """The participant of a token; raises Refusal for none, an unknown one, and who has left.
+
+        acting: whoever else acts for them waits until this transaction has ended, so that what is read afterwards fits
+        to the row (PostgreSQL; SQLite has one writer at a time).
+        """
         if not token:
             raise self.refusal("no_token")
-        row = self.find(session, token)
+        row = self.find(session, token, acting)
         if row is None:
             raise self.refusal("wrong_token")
         if row.status == "withdrawn":
             left = session.scalar(select(func.count()).where(Talk.participant == row.id))
-            raise self.refusal("not_deleted" if left else "withdrawn", row.language)
+            raise self.refusal("not_deleted" if left or self._copies.pending(row.id) else "withdrawn", row.language)
         return row
 
     def refusal(self, code: str, language: str | None = None, **values: object) -> Refusal:
         """A refusal in words; `values` fill its text."""
         return Refusal(code, say(self.texts[language or self.study.languages[0]], f"error.{code}", **values))
 
-    def find(self, session: Session, token: str) -> Participant | None:
+    def find(self, session: Session, token: str, acting: bool = False) -> Participant | None:
         """The participant of a token, whatever their status."""
         digest = _hash(token)
-        row = session.scalar(
-            select(Participant).where(Participant.token_hash == digest, Participant.study == self.study.name)
-        )
+        theirs = select(Participant).where(Participant.token_hash == digest, Participant.study == self.study.name)
+        row = session.scalar(theirs.with_for_update() if acting else theirs)
         return row if row and hmac.compare_digest(row.token_hash, digest) else None
 
     def _write(self, act: Callable[[Session], _T], language: str | None = None) -> _T:
@@ -267,6 +285,11 @@ class Service:
             except (IntegrityError, StaleDataError):
                 continue
         raise self.refusal("conflict", language)
+
+    def _keep(self, line: dict[str, Any]) -> None:
+        """In the journal, if there is one, what was done just now; it is durable already."""
+        if self._journal and line:
+            self._journal.write(line)
 
     def _is(self, session: Session, row: Participant, sent: Mapping[str, str]) -> bool:
         """Is this participant, known by their token, whom the recruitment service sent?"""

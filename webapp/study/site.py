@@ -29,11 +29,13 @@ from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Resp
 from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
 
+from duplex_runtime.errors import DuplexError
 from webapp.realtime import Arena
 from webapp.study.database import Database
 from webapp.study.definition import Study
 from webapp.study.erase import Due, delete_due, due
 from webapp.study.hall import Hall
+from webapp.study.mirror import Mirror
 from webapp.study.routes import HEADERS, STATUS, Api, bearer_of, read, reply
 from webapp.study.service import Refusal, Service
 from webapp.study.texts import languages_here, read_texts, say
@@ -67,6 +69,11 @@ class OpenStudy:
     def __init__(self, folder: Path) -> None:
         self.study = Study.read(folder)
         self.service = Service(self.study, Database(self.study.database_url))
+        try:
+            self._mirror = Mirror.of(self.study)
+        except DuplexError:
+            self.service.database.close()
+            raise
         self._token = os.environ.get(self.study.admin.token_env, "")
 
     @property
@@ -85,6 +92,8 @@ class OpenStudy:
         async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             async with before(app), retention(self.service):
                 yield
+            if self._mirror:
+                await run_in_threadpool(self._mirror.close)
             self.service.database.close()
 
         app.router.lifespan_context = lifespan
@@ -146,7 +155,7 @@ class OpenStudy:
         html, problem = await making.communicate()
         if making.returncode == 0:
             return HTMLResponse(html, headers=HEADERS)
-        log.error("the report could not be made: %s", problem.decode(errors="replace"))
+        log.error("the report could not be made: status %s", making.returncode)  # its own words may quote data
         said = problem.decode(errors="replace").strip().splitlines()[-1:] or [f"status {making.returncode}"]
         return HTMLResponse(f"<p>The report could not be made: {escape(said[0])}</p>", 500, headers=HEADERS)
 

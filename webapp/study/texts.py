@@ -197,6 +197,7 @@ def _consent(study: Study, raw: Mapping[str, str]) -> str:
         "prolific": study.completion.source == "prolific",
         "kept_days": study.storage.retention_days > 0,
         "kept": study.storage.retention_days == 0,
+        "mirror": study.storage.mirror != "",
         "publish": study.consent.publish,
         "risks": True,
         "voluntary": True,
