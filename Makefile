@@ -30,6 +30,7 @@ check: dev
 	@command -v npm >/dev/null || { echo "make check: npm was not found; the JavaScript type check needs Node.js 20 or newer" >&2; exit 1; }
 	@npm ci --no-audit --no-fund
 	@npm run --silent check
+	@sh scripts/audit.sh
 	@$(MAKE) --no-print-directory test
 
 bench: base

@@ -18,6 +18,9 @@ import { Voice } from "./voice.js";
 /** Events sent at their own `at`; the others may speak of moments to come. */
 const CLOCK_EVENTS = new Set(["session.created", "duplex.slice", "duplex.cut", "duplex.yield", "duplex.deaf"]);
 const SYSTEMS = /** @type {const} */ (["duplex", "turns"]);
+/** What is said when a connection is back, and for how long. */
+const BACK = "Connected again: the conversation goes on, and nothing was lost.";
+const BACK_MS = 3000;
 
 /** @returns {number} seconds */
 const localTime = () => performance.now() / 1000;
@@ -52,7 +55,7 @@ export class Arena {
       onSaid: (text) => this.#said(text),
     });
     this.voice = new Voice({
-      send: (event) => this.ready && this.connection.send(event),
+      send: (event) => (this.ready || this.connection.kept) && this.connection.send(event),
       sessionTime: (local) => this.clock.at(local),
       tell: (event) => { if (!this.held) reduce(this.state, event); },
       note: (key, text) => this.#note(key, text),
@@ -68,6 +71,9 @@ export class Arena {
       onOpen: () => this.#opened(),
       onEvent: (event) => this.#receive(event),
       onLost: (loss) => this.#connectionLost(loss),
+      onBack: () => this.#back(),
+      onGone: () => this.voice.lost(),
+      onEnded: (reason) => this.#ended(reason),
       onProblem: (problem) => this.#banner("error", `The server sent something this page does not understand (${problem}). Reload the page; if it stays, the page and the server are of different versions.`),
     });
     this.#listen();
@@ -166,7 +172,7 @@ export class Arena {
     if (this.lost) this.#hideBanner();
     if (this.lost && talked) {
       this.box.reset({ keep: true });
-      this.#banner("notice", "Connected again. Your next key begins a new conversation; the one you see can still be rated.");
+      this.#banner("notice", "Connected again, but that conversation could not go on. Your next key begins a new one; the one you see can still be rated.");
     } else {
       this.#begin();
     }
@@ -191,20 +197,51 @@ export class Arena {
     this.#showHeader();
   }
 
-  /** @param {{attempt: number, seconds: number, reason: string}} loss */
-  #connectionLost({ attempt, seconds, reason }) {
+  /** The session goes on: what happened meanwhile has come, and what was typed goes. */
+  #back() {
+    this.ready = true;
+    this.lost = false;
+    this.#showHeader();
+    this.#banner("notice", BACK);
+    setTimeout(() => { if (this.part("banner-text").textContent === BACK) this.#hideBanner(); }, BACK_MS);
+    this.box.flush();
+    if (this.enterDue) this.#enter();
+  }
+
+  /** The page was left and is here again: what it shows stays to be read and rated. */
+  #returned() {
+    this.voice.lost();
+    this.ready = false;
+    this.lost = true;
+    this.connection.open();
+  }
+
+  /** The server ended the session. @param {string} reason */
+  #ended(reason) {
     this.voice.lost();
     this.ready = false;
     this.lost = true;
     this.#showHeader();
+    this.#banner("lost", `This conversation has ended here${reason ? `: ${reason}` : ""}. You can still read and rate it.`, {
+      label: "begin again",
+      act: () => this.#newSession(),
+    });
+  }
+
+  /** @param {{attempt: number, seconds: number, reason: string, kept: boolean}} loss */
+  #connectionLost({ attempt, seconds, reason, kept }) {
+    if (!kept) this.voice.lost();
+    this.ready = false;
+    this.lost = true;
+    this.#showHeader();
     const why = reason ? ` (${reason})` : "";
-    const wait = seconds < 1 ? "" : ` in ${seconds} s`;
+    const wait = seconds < 1 ? "" : ` in ${Math.ceil(seconds)} s`;
     const advice = attempt < 3
       ? "What you type is kept and sent when it is back."
       : "Check that the server is running and that you are online, then try again.";
     this.#banner("lost", `${this.state.session ? "Connection lost" : "No connection"}${why}. Connecting again${wait} … ${advice}`, {
       label: "try now",
-      act: () => this.connection.open(),
+      act: () => this.connection.retry(),
     });
   }
 
@@ -353,6 +390,9 @@ export class Arena {
       event.preventDefault();
       void this.voice.toggleMicrophone();
     }, { signal: this.leaving.signal });
+    // Who leaves the page ends the session; who comes back to it (the browser may have kept it) begins another.
+    addEventListener("pagehide", () => this.connection.close(), { signal: this.leaving.signal });
+    addEventListener("pageshow", ({ persisted }) => { if (persisted) this.#returned(); }, { signal: this.leaving.signal });
     new ResizeObserver(() => { this.timeline.dirty = true; }).observe(this.root);
   }
 }

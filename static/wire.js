@@ -20,14 +20,16 @@
  * @typedef {{type: "input_audio_buffer.append", audio: string}} AudioAppend
  * @typedef {{type: "input_audio_buffer.commit"}} AudioCommit
  * @typedef {{type: "duplex.audio.played", response_id: string, samples: number, playing: boolean}} AudioPlayed
- * @typedef {SessionUpdate | InputEdit | InputEnter | AudioAppend | AudioCommit | AudioPlayed} ClientEvent
+ * @typedef {{type: "duplex.ack", after: number}} Ack
+ * @typedef {SessionUpdate | InputEdit | InputEnter | AudioAppend | AudioCommit | AudioPlayed | Ack} ClientEvent
  *
  * @typedef {{name: string, offline: boolean, note: string}} Ears
  * @typedef {{id: string, name: string, note: string}} ServerVoice
  * @typedef {{ears: Ears | null, note: string, voices: ServerVoice[], voice: string | null, system: System,
  *   rate: number}} SessionAudio
  * @typedef {{id: string, model: string, parameters: number, aligned: boolean, slice_seconds: SliceSeconds,
- *   tokens_per_second: number, systems: System[], baseline?: Baseline, audio?: SessionAudio}} Session
+ *   tokens_per_second: number, systems: System[], baseline?: Baseline, audio?: SessionAudio,
+ *   resume?: {token: string, seconds: number}}} Session
  * @typedef {{type: "session.created", session: Session, at: number}} SessionCreated
  * @typedef {{type: "duplex.slice", system: System, index: number, opened_at: number,
  *   at: number, user: string, idle: boolean, p_idle: number | null}} Slice
@@ -57,8 +59,9 @@
  * @typedef {{type: "duplex.audio.problem", where: "ears" | "mouth", message: string}} AudioProblem
  * @typedef {SessionUpdated | SpeechStarted | SpeechStopped | Hypothesis | Transcribed | AudioDelta | AudioDone
  *   | AudioFlush | AudioProblem} SoundEvent
- * @typedef {{type: "error", error: {code: string, message: string}}} ServerError
- * @typedef {{type: "duplex.ping"}} Ping
+ * @typedef {{type: "error", error: {code: string, message: string, event_id?: string}}} ServerError
+ * @typedef {{type: "duplex.ping", received?: number}} Ping
+ * @typedef {{type: "session.resumed", session: {id: string}, received: number}} SessionResumed
  * @typedef {SessionCreated | Slice | ResponseCreated | TextDelta | Cut | Yield | ResponseDone
  *   | Reaction | Sealed | Deaf | Pace | SoundEvent | ServerError | Ping} ServerEvent
  */
@@ -140,6 +143,7 @@ const CLIENT_EVENTS = {
   "duplex.audio.played": { response_id: isName, samples: isCount, playing: isFlag },
   "duplex.input.edit": { delete: isCount, insert: isInsert },
   "duplex.input.enter": {},
+  "duplex.ack": { after: isCount },
 };
 
 /** @type {Record<string, Record<string, Check>>} */
@@ -155,8 +159,10 @@ const SERVER_EVENTS = {
       tokens_per_second: (value) => isTime(value) && value > 0,
       systems: isListOf(isSystem),
       audio: isOptional(isAudio),
+      resume: isOptional(isRecord({ token: isName, seconds: isTime })),
     }),
   },
+  "session.resumed": { session: isRecord({ id: isName }), received: isCount },
   "session.updated": { session: isRecord({ audio: isAudio }) },
   "input_audio_buffer.speech_started": { at: isTime, noticed_at: isTime },
   "input_audio_buffer.speech_stopped": { at: isTime, noticed_at: isTime },
@@ -189,7 +195,12 @@ const SERVER_EVENTS = {
   "duplex.deaf": { system: isSystem, at: isTime, text: isText },
   "duplex.pace": { system: isSystem, at: isTime, level: isCount },
   "error": { error: isRecord({ code: isText, message: isText }) },
-  "duplex.ping": {},
+  "duplex.ping": { received: isOptional(isCount) },
+};
+/** What every event of ours may have beside that. @type {Record<string, Check>} */
+const NUMBERED = {
+  seq: isOptional((value) => isCount(value) && value > 0),
+  event_id: isOptional(isText),
 };
 
 /** @param {any} event @param {Record<string, Check>} fields @returns {string[]} */
@@ -209,17 +220,16 @@ export function problemsWith(event, direction) {
   if (!isObject(event)) return ["an event is a JSON object"];
   if (!isText(event.type)) return ["type is missing"];
   if (!Object.hasOwn(events, event.type)) return [`type ${event.type} is not known`];
-  return problemsOf(event, events[event.type]);
+  return problemsOf(event, direction === "client" ? { ...events[event.type], ...NUMBERED } : events[event.type]);
 }
 
 /**
- * One frame from the server. A type that is not known is ignored (null), so that an
- * older page goes on working with a newer server.
- * @param {string} frame @returns {ServerEvent | null}
- * @throws {Error} the frame is not JSON, or a known event has a wrong field
+ * What the server said. A type that is not known is ignored (null), so that an older page
+ * goes on working with a newer server.
+ * @param {any} event the parsed frame @returns {ServerEvent | SessionResumed | null}
+ * @throws {Error} a known event has a wrong field
  */
-export function parseServerEvent(frame) {
-  const event = JSON.parse(frame);
+export function understood(event) {
   if (isObject(event) && isText(event.type) && !Object.hasOwn(SERVER_EVENTS, event.type)) return null;
   const problems = problemsWith(event, "server");
   if (problems.length) throw new Error(`${event?.type ?? "frame"}: ${problems.join(", ")}`);

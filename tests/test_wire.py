@@ -8,7 +8,21 @@ from duplex_runtime import events as e
 from duplex_runtime.errors import BadInput
 from duplex_runtime.events import Edit, Enter, UserText
 from tests.web_fakes import shape
-from webapp.wire import CLIENT_EVENTS, MAX_BYTES, SOUND_EVENTS, Played, SessionUpdate, Sound, Typed, error_event, parse
+from webapp.wire import (
+    CLIENT_EVENTS,
+    MAX_BYTES,
+    MAX_NAME,
+    SOUND_EVENTS,
+    Ack,
+    Played,
+    SessionUpdate,
+    Sound,
+    TooLong,
+    Typed,
+    error_event,
+    opened,
+    parse,
+)
 
 CASES = json.loads((Path(__file__).parent / "wire_cases.json").read_text(encoding="utf-8"))
 CLIENT = [c for c in CASES if c["direction"] == "client"]
@@ -29,6 +43,7 @@ def test_every_client_event_of_the_case_file_is_understood(case: dict[str, Any])
         "input_audio_buffer.append": Sound,
         "input_audio_buffer.commit": Sound,
         "duplex.audio.played": Played,
+        "duplex.ack": Ack,
     }
     assert isinstance(parsed, kinds.get(case["event"]["type"], Typed))
 
@@ -118,8 +133,27 @@ def test_junk_is_refused_in_words(text: str) -> None:
 @pytest.mark.parametrize("letter", ["a", "é", "😀"])
 def test_a_message_of_a_megabyte_is_refused_with_its_size(letter: str) -> None:
     text = json.dumps({"type": "duplex.input.edit", "delete": 0, "insert": letter * 250_000}, ensure_ascii=False)
-    with pytest.raises(BadInput, match=rf"at most {MAX_BYTES} bytes.* {len(text.encode())}"):
+    with pytest.raises(TooLong, match=rf"at most {MAX_BYTES} bytes.* {len(text.encode())}"):
         parse(text)
+
+
+def test_a_message_may_have_a_number_and_a_name() -> None:
+    plain = opened('{"type": "duplex.input.enter"}')
+    assert (plain.seq, plain.event_id) == (None, None)
+    named = opened('{"type": "duplex.input.enter", "seq": 7, "event_id": "key\\ud800-7"}')
+    assert (named.seq, named.event_id) == (7, "key-7")
+
+
+@pytest.mark.parametrize("extra", ['"seq": 0', '"seq": -1', '"seq": true', '"seq": 1.0', f'"seq": {2**53}',
+                                   '"seq": "1"', '"event_id": 5', f'"event_id": "{"x" * (MAX_NAME + 1)}"'])  # fmt: skip
+def test_no_other_number_or_name_is_taken(extra: str) -> None:
+    with pytest.raises(BadInput, match="expected"):
+        opened(f'{{"type": "duplex.input.enter", {extra}}}')
+
+
+def test_an_error_repeats_the_name_of_what_it_is_about() -> None:
+    assert error_event(BadInput("no"), "key-7")["error"]["event_id"] == "key-7"
+    assert "event_id" not in error_event(BadInput("no"))["error"]
 
 
 def test_half_a_surrogate_pair_is_no_character() -> None:
@@ -169,5 +203,5 @@ def test_every_server_event_has_the_shape_of_the_case_file(event: e.Event) -> No
 
 def test_every_type_of_server_event_is_in_the_case_file() -> None:
     in_runtime = {event.type for event in EVENTS}
-    others = {"session.created", "error", "duplex.ping", *SOUND_EVENTS}
+    others = {"session.created", "session.resumed", "error", "duplex.ping", *SOUND_EVENTS}
     assert {c["event"]["type"] for c in SERVER} == in_runtime | others

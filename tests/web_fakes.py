@@ -13,9 +13,9 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -187,10 +187,15 @@ class Place:
             system: Worker(system, Loop(model.engine(self.settings.slots))) for system, model in loaded.items()
         }
         self.kit, self.pool = kit or FakeKit(), ThreadPoolExecutor(2)
-        app = FastAPI()
-        app.state.arena = arena = Arena(
-            self.settings, loaded, self.workers, Store(self.settings.data), self.kit, self.pool
-        )
+        arena = Arena(self.settings, loaded, self.workers, Store(self.settings.data), self.kit, self.pool)
+
+        @asynccontextmanager
+        async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+            yield
+            await arena.close()
+
+        app = FastAPI(lifespan=lifespan)
+        app.state.arena = arena
 
         @app.websocket("/v1/realtime")
         async def realtime(socket: WebSocket) -> None:
@@ -283,6 +288,10 @@ class Client:
 
     def close(self) -> None:
         self._open.close()
+
+    def cut(self) -> None:
+        """The network is gone: no goodbye."""
+        self.socket.close_socket()
 
     def __enter__(self) -> Client:
         return self

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import torch
 from fastapi import FastAPI, Request, WebSocket
@@ -18,10 +17,12 @@ from fastapi.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from duplex_runtime.errors import BadInput, DuplexError
-from duplex_runtime.loop import Loop
 from duplex_runtime.models.load import load_model, load_systems
 from duplex_runtime.speech.kit import Kit
+from webapp.health import Health
+from webapp.metrics import Metrics, MetricsPage
 from webapp.realtime import Arena
+from webapp.security import PersonRates, Secured, from_here, read_body
 from webapp.settings import Settings
 from webapp.store import Rating, Store
 from webapp.worker import Worker
@@ -29,8 +30,10 @@ from webapp.worker import Worker
 if TYPE_CHECKING:
     from webapp.study.site import OpenStudy
 
-STATUS = {"bad_input": 422, "unknown_session": 404, "not_stored": 507}
+STATUS = {"bad_input": 422, "unknown_session": 404, "too_fast": 429, "not_stored": 507}
 MAX_RATING_BYTES = 64 * 1024
+#: Of one talk, at once and in a minute; two are usual.
+MAX_RATINGS = 12
 #: Threads that recognise and synthesise; beside the two of the models.
 SOUND_THREADS = max(2, os.cpu_count() or 2)
 
@@ -43,7 +46,10 @@ def create_app(settings: Settings) -> FastAPI:
     store = Store(settings.data)
     models = load_systems(settings.model, load_model, quantize=settings.quantize, where=settings.engine)
     torch.set_num_threads(1)  # two workers on two cores; slices are too small to be split
-    workers = {system: Worker(system, Loop(model.engine(settings.slots))) for system, model in models.items()}
+    metrics = Metrics()
+    workers = {
+        system: Worker(system, metrics.loop(system, model.engine(settings.slots))) for system, model in models.items()
+    }
     pool = ThreadPoolExecutor(SOUND_THREADS, "sound")
     kit = Kit(settings.ears, settings.coqui)
     if settings.ears == "whisper":
@@ -54,28 +60,41 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         pool.submit(kit.recogniser)  # whoever speaks first does not wait for it; what is wrong they are told
         yield
+        await arena.close()
         for worker in workers.values():
             worker.stop()
         pool.shutdown(cancel_futures=True)
 
     app = FastAPI(title="Duplex Arena", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.arena = arena
+    app.state.arena, app.state.metrics = arena, metrics
+    app.add_middleware(Secured, frame_ancestors=settings.frame_ancestors)
+    folders = [settings.data, *([study.study.folder] if study else [])]
+    app.add_api_route("/healthz", Health(workers, folders).answer, methods=["GET", "HEAD"])
+    app.add_api_route("/metrics", MetricsPage(metrics, settings.metrics_token, closed=study is not None).answer)
+
+    def admitted(socket: WebSocket) -> bool:
+        if not (admitted := from_here(socket, settings.origins)):
+            metrics.refused("origin")
+        return admitted
+
     if study:
-        return study.served(app, arena, lambda socket: from_here(socket, settings.origins))
+        return study.served(app, arena, admitted)
 
     @app.websocket("/v1/realtime")
     async def realtime(socket: WebSocket) -> None:
-        if not from_here(socket, settings.origins):
+        if not admitted(socket):
             await socket.close(1008, "this page may not connect from another site")
             return
         await arena.serve(socket)
 
+    rates = PersonRates("ratings", MAX_RATINGS)
+
     @app.post("/v1/sessions/{session}/ratings")
     async def rate(session: str, request: Request) -> JSONResponse:
         try:
-            body = await request.body()
-            if len(body) > MAX_RATING_BYTES:
-                raise BadInput(f"a rating has at most {MAX_RATING_BYTES} bytes, this one {len(body)}")
+            if too_fast := rates.take(session[:64]):
+                raise too_fast
+            body = await read_body(request, MAX_RATING_BYTES)
             try:
                 value = json.loads(body)
             except (ValueError, RecursionError):
@@ -85,7 +104,7 @@ def create_app(settings: Settings) -> FastAPI:
             return JSONResponse({"error": {"code": error.code, "message": str(error)}}, STATUS.get(error.code, 400))
         return JSONResponse({"id": number}, 201)
 
-    return with_page(app)
+    return with_page(app, settings.root_path)
 
 
 def open_study(folder: Path) -> OpenStudy:
@@ -97,16 +116,8 @@ def open_study(folder: Path) -> OpenStudy:
     return OpenStudy(folder)
 
 
-def from_here(socket: WebSocket, origins: Sequence[str]) -> bool:
-    """May this handshake go on? Browsers say which page asks; it must be ours or one of `origins`."""
-    origin = socket.headers.get("origin")
-    if origin is None or origin in origins:  # programs send none
-        return True
-    return urlsplit(origin).netloc == socket.headers.get("host")
-
-
-def with_page(app: FastAPI) -> FastAPI:
-    """Mount `static/` and the Gradio page."""
+def with_page(app: FastAPI, root_path: str = "") -> FastAPI:
+    """Mount `static/` and the Gradio page; `root_path` is where a proxy shows them."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read by Gradio at import
     import gradio as gr
 
@@ -118,6 +129,7 @@ def with_page(app: FastAPI) -> FastAPI:
         app,
         arena.build(),
         path="/",
+        root_path=root_path or None,
         theme=arena.theme(),
         css=arena.CSS,
         head=arena.HEAD,

@@ -9,14 +9,19 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from duplex_runtime.errors import BadInput, DuplexError
 from duplex_runtime.models.load import Choice
 from duplex_runtime.slices import Slicing
+from webapp.crowd import Crowd, minutes, number
+from webapp.load.command import add_command as add_load_command
+from webapp.logs import STYLES
 from webapp.settings import Settings
 from webapp.study.command import add_commands as add_study_commands
 from webapp.study.command_analysis import add_commands as add_analysis_commands
+from webapp.study.command_export import add_commands as add_export_commands
 
 #: Benchmarks whose results `duplex report` gathers.
 PANELS = ("panel", "interruption", "slices", "latency")
@@ -118,7 +123,34 @@ def parser() -> argparse.ArgumentParser:
         "--study", type=Path, metavar="DIR", default=defaults.study,
         help="hold the study of this folder, and nothing else: its participants shall not see which system is which",
     )  # fmt: skip
+    _add_crowd(serve, defaults.crowd)
+    serve.add_argument(
+        "--log", choices=STYLES, default=defaults.log, help="the log on standard error (default: %(default)s)"
+    )
     serve.add_argument("--open", action="store_true", help="open a browser")
+    serve.add_argument(
+        "--root-path", metavar="/PATH", default=defaults.root_path,
+        help="the path below which a proxy shows the server, which the proxy takes off",
+    )  # fmt: skip
+    serve.add_argument(
+        "--share", action="store_true",
+        help="also at an address that everybody can open, through Gradio's tunnel; who has it can talk here",
+    )  # fmt: skip
+
+    doctor = command("doctor", _doctor, "Look at what works on this machine; status 1 if the demo cannot run.")
+    doctor.add_argument("--host", default=defaults.host, help="that `serve` shall listen on (default: %(default)s)")
+    doctor.add_argument("--port", type=int, default=defaults.port, help="of `serve` (default: %(default)s)")
+    doctor.add_argument("--data", type=Path, default=defaults.data, help="folder of `serve` (default: %(default)s)")
+    doctor.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+
+    text = "Make a Space of Hugging Face that runs this server, see docs/hosting.md."
+    deploy = command("deploy", _deploy, text)
+    deploy.add_argument(
+        "name", choices=("cpu", "gpu", "study"), help="the embedded model, MiniCPM-duplex on a GPU, or a user study"
+    )
+    deploy.add_argument("--space", required=True, metavar="OWNER/NAME", help="the Space; it is made if need be")
+    deploy.add_argument("--study", type=Path, metavar="DIR", help="study: the folder of the study")
+    deploy.add_argument("--dry-run", action="store_true", help="build the folder and list it; upload nothing")
 
     chat = command("chat", _chat, "Talk in the terminal; every slice is shown.")
     model(chat)
@@ -264,16 +296,38 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--voice", action="store_true", help="latency: also of spoken talks, in a browser")
     bench.add_argument("--live", action="store_true", help="panel: over a real server, in real time")
 
-    text = "Prepare a user study, analyse it, and find out how many people it needs."
+    add_load_command(commands, defaults.model)
+
+    text = "Prepare a user study, analyse and export it, and find out how many people it needs."
     study = commands.add_parser("study", help=text, description=text).add_subparsers(required=True, metavar="COMMAND")
     add_study_commands(study)
     add_analysis_commands(study)
+    add_export_commands(study)
 
     report = command("report", _report, "Write one HTML file and Markdown with all results; measures what is missing.")
     report.add_argument("--out", type=Path, default=Path("runs/report"), metavar="DIR", help="default: %(default)s")
     report.add_argument("--only-write", action="store_true", help="measure nothing: from the results that are there")
     model(report)
     return top
+
+
+def _add_crowd(serve: argparse.ArgumentParser, crowd: Crowd) -> None:
+    def add(
+        name: str, metavar: str, kind: Callable[[str, str], float | None], default: float | None, text: str
+    ) -> None:
+        serve.add_argument(
+            name, metavar=metavar, type=partial(kind, name), default=default,
+            help=f"{text} (default: {'none' if default is None else f'{default:g}'})",
+        )  # fmt: skip
+
+    serve.add_argument(
+        "--places", metavar="auto|N", type=partial(number, "--places", nothing="auto"), default=crowd.places,
+        help="conversations at once, the others wait; auto: as many as this machine serves in time, which is measured "
+        f"at the start (default: {crowd.places or 'auto'})",
+    )  # fmt: skip
+    add("--per-person", "N", number, crowd.per_person, "of these, for one person, told apart by address")
+    add("--session-minutes", "M", minutes, crowd.session_minutes, "a conversation ends after so long")
+    add("--idle-minutes", "M", minutes, crowd.idle_minutes, "it ends after so long without a word of the person")
 
 
 def _seed(text: str) -> int:
@@ -285,8 +339,9 @@ def _seed(text: str) -> int:
 def _serve(a: argparse.Namespace) -> int:
     from webapp.serve import serve
 
+    defaults = Settings.from_environment()
     settings = replace(
-        Settings.from_environment(),
+        defaults,
         model=a.model,
         data=a.data,
         host=a.host,
@@ -299,8 +354,29 @@ def _serve(a: argparse.Namespace) -> int:
         engine=a.engine,
         quantize=a.quantize,
         study=a.study,
+        crowd=replace(
+            defaults.crowd,
+            places=a.places,
+            per_person=a.per_person,
+            session_minutes=a.session_minutes,
+            idle_minutes=a.idle_minutes,
+        ),
+        log=a.log,
+        root_path=a.root_path.rstrip("/"),
     )
-    return serve(settings, open_browser=a.open)
+    return serve(settings, open_browser=a.open, share=a.share)
+
+
+def _doctor(a: argparse.Namespace) -> int:
+    from webapp.doctor import run
+
+    return run(replace(Settings.from_environment(), host=a.host, port=a.port, data=a.data), a.json)
+
+
+def _deploy(a: argparse.Namespace) -> int:
+    from webapp.deploy import run
+
+    return run(a.name, a.space, a.study, a.dry_run)
 
 
 def _choice(a: argparse.Namespace) -> Choice:

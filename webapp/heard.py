@@ -83,7 +83,7 @@ def talking(chromium: Any, wav: Path | None, *, allowed: bool = True) -> Iterato
     except PlaywrightError as error:
         raise DuplexError("no_browser", f"no Chromium could be started: {error.message.splitlines()[0]}") from None
     try:
-        page = browser.new_page()
+        page = browser.new_page(bypass_csp=True)  # the script's recorder is a worklet of its own
         page.add_init_script(path=SCRIPT)
         yield page
     finally:

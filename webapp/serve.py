@@ -3,32 +3,51 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import threading
 import webbrowser
+from dataclasses import replace
 
 import uvicorn
 
 from duplex_runtime.errors import DuplexError
+from webapp.folders import lasts, settle
+from webapp.logs import set_up
 from webapp.settings import Settings
 
 #: Larger than the 64 KB that a message may have, so that a client gets words and not a closed socket.
 WS_MAX_SIZE = 4 * 1024 * 1024
 
 
-def serve(settings: Settings, open_browser: bool = False) -> int:
-    """Serve until Ctrl-C; raises DuplexError if the port is taken."""
+def serve(settings: Settings, open_browser: bool = False, share: bool = False) -> int:
+    """Serve until Ctrl-C, with `share` also to everybody; raises DuplexError if the port is taken or there is no
+    tunnel."""
+    set_up(settings.log)
+    for line in settle(os.environ):
+        print(f"Duplex Arena: {line}", flush=True)
     with bind(settings.host, settings.port) as listener:
         print("Duplex Arena: loading …", flush=True)
+        host, port = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host, listener.getsockname()[1]
+        tunnel = None
+        if share:
+            from webapp.share import WARNING, open_tunnel
+
+            tunnel = open_tunnel(host, port)
+            crowd = replace(settings.crowd, trust_proxy=True)  # everybody comes from this machine, by the tunnel
+            settings = replace(settings, origins=(*settings.origins, tunnel), crowd=crowd)
         from webapp.app import create_app
 
         app = create_app(settings)
-        host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
-        url = f"http://{host}:{listener.getsockname()[1]}"
-        kept = f"ratings and recordings in {settings.data.resolve()}"
+        path, kept = "", f"ratings and recordings in {settings.data.resolve()}"
         if settings.study:
-            url, kept = f"{url}/study/{app.state.study.name}/", f"the study is in {settings.study.resolve()}"
+            path, kept = f"/study/{app.state.study.name}/", f"the study is in {settings.study.resolve()}"
+        elif settings.on_space and not lasts(settings.data):
+            kept += ", which a restart of the Space empties: docs/hosting.md says how to keep them"
+        url = f"http://{host}:{port}{path}"
         print(f"Duplex Arena: {url}   (Ctrl-C ends it; {kept})", flush=True)
+        if tunnel:
+            print(f"Duplex Arena: {tunnel}{path}   {WARNING}", flush=True)
         if open_browser:
             threading.Timer(0.5, webbrowser.open, (url,)).start()
         server(app).run(sockets=[listener])
@@ -54,9 +73,10 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def server(app: object) -> uvicorn.Server:
-    """uvicorn as we run it everywhere: no access log, a short goodbye to open sockets."""
+    """uvicorn as we run it everywhere: its log goes where ours goes, no access log, a short goodbye to open sockets."""
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
+        log_config=None,
         log_level="warning",
         ws_max_size=WS_MAX_SIZE,
         ws_ping_interval=15,

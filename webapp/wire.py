@@ -1,5 +1,8 @@
 """The wire `/v1/realtime`: what a client may say, checked. Event names follow the OpenAI Realtime API.
 
+message = opened(text)                  # its type, and its `seq` and `event_id` if it has them
+event = event_of(message)               # SessionUpdate, Typed, Sound, Played or Ack
+
 What the server says are the events of `duplex_runtime.events`, `session.created` and `error`.
 """
 
@@ -24,7 +27,10 @@ CLIENT_EVENTS = (
     "input_audio_buffer.append",
     "input_audio_buffer.commit",
     "duplex.audio.played",
+    "duplex.ack",
 )
+#: The most characters of an `event_id`.
+MAX_NAME = 512
 #: What the server tells of sound, beside the events of `duplex_runtime.events`.
 SOUND_EVENTS = (
     "session.updated",
@@ -56,12 +62,14 @@ class AudioUpdate:
 @dataclass(frozen=True)
 class SessionUpdate:
     """How the session shall cut time (None: not said), which needs to be its first event; what the baseline does when
-    the person begins to speak; and sound, which may change at any time."""
+    the person begins to speak; and sound, which may change at any time. `model`: the only system that shall answer,
+    None: all do; in the first event as well."""
 
     slicing: Slicing | None
     slice_seconds: float | str | None
     baseline: str | None = None
     audio: AudioUpdate | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,34 +95,74 @@ class Played:
     playing: bool
 
 
-ClientEvent = SessionUpdate | Typed | Sound | Played
+@dataclass(frozen=True)
+class Ack:
+    """The client has all events up to number `after`: they need not be kept for a resume."""
+
+    after: int
 
 
-def parse(text: str) -> ClientEvent:
-    """A client's message; raises BadInput that says what was expected and what came."""
+ClientEvent = SessionUpdate | Typed | Sound | Played | Ack
+
+
+@dataclass(frozen=True)
+class Message:
+    """A client's message, its event not looked at yet. seq: its number, of those that the client counts; event_id: its
+    name, which an error about it repeats; `start`: how it begins, for an error."""
+
+    value: dict[str, Any]
+    seq: int | None
+    event_id: str | None
+    start: str
+
+
+class TooLong(BadInput):
+    """A message of more than MAX_BYTES."""
+
+
+def opened(text: str) -> Message:
+    """What a client sent; raises BadInput, or TooLong."""
     if (size := len(text.encode("utf-8", "surrogatepass"))) > MAX_BYTES:
-        raise BadInput(f"a message has at most {MAX_BYTES} bytes, this one {size}: send long text in several edits")
+        raise TooLong(f"a message has at most {MAX_BYTES} bytes, this one {size}: send long text in several edits")
     try:
         event = json.loads(text)
     except (ValueError, RecursionError):
         raise BadInput(f"expected a JSON object, got {text[:40]!r}") from None
     if not isinstance(event, dict) or not isinstance(event.get("type"), str):
         raise BadInput(f'expected a JSON object with a "type", one of {", ".join(CLIENT_EVENTS)}, got {text[:40]!r}')
+    seq, name = event.get("seq"), event.get("event_id")
+    if seq is not None and (isinstance(seq, bool) or not isinstance(seq, int) or not 1 <= seq < 2**53):
+        raise BadInput(f'expected "seq" to be a whole number, 1 to 2^53 - 1, got {text[:80]!r}')
+    if name is not None and not (isinstance(name, str) and len(name) <= MAX_NAME):
+        raise BadInput(f'expected "event_id" to be text of at most {MAX_NAME} characters, got {text[:80]!r}')
+    return Message(event, seq, name if name is None else _whole(name), text[:80])
+
+
+def parse(text: str) -> ClientEvent:
+    """The event of a client's message; raises BadInput that says what was expected and what came."""
+    return event_of(opened(text))
+
+
+def event_of(message: Message) -> ClientEvent:
+    """The event of a message; raises BadInput that says what was expected and what came."""
+    event, got = message.value, message.start
     match event["type"]:
         case "session.update":
-            return _session(event, text[:80])
+            return _session(event, got)
         case "duplex.input.edit":
-            return _edit(event, text[:80])
+            return _edit(event, got)
         case "duplex.input.enter":
             return Typed((Enter(),))
         case "conversation.item.create":
-            return Typed((UserText(_message(event, text[:80])), Enter()))
+            return Typed((UserText(_message(event, got)), Enter()))
         case "input_audio_buffer.append":
             return Sound(_sound(event))
         case "input_audio_buffer.commit":
             return Sound(None)
         case "duplex.audio.played":
-            return _played(event, text[:80])
+            return _played(event, got)
+        case "duplex.ack":
+            return _ack(event, got)
         case other:
             raise BadInput(f"unknown event type {other[:60]!r}: expected one of " + ", ".join(CLIENT_EVENTS))
 
@@ -131,8 +179,10 @@ def _session(event: dict[str, Any], got: str) -> SessionUpdate:
         raise BadInput(f'session.update: expected slice_seconds "adaptive" or a number, got {got!r}')
     if baseline not in (None, *BASELINES):
         raise BadInput(f"session.update: expected baseline {' or '.join(BASELINES)}, got {str(baseline)[:40]!r}")
+    if (model := session.get("model")) not in (None, *SYSTEMS):
+        raise BadInput(f"session.update: expected model {' or '.join(SYSTEMS)}, got {str(model)[:40]!r}")
     audio = _audio(session["audio"], got) if session.get("audio") is not None else None
-    return SessionUpdate(Slicing.parse(session["slice_seconds"]) if given else None, seconds, baseline, audio)
+    return SessionUpdate(Slicing.parse(session["slice_seconds"]) if given else None, seconds, baseline, audio, model)
 
 
 def _audio(audio: Any, got: str) -> AudioUpdate:
@@ -171,6 +221,13 @@ def _played(event: dict[str, Any], got: str) -> Played:
     raise BadInput(f"duplex.audio.played: expected response_id, samples (0 or more) and playing, got {got!r}")
 
 
+def _ack(event: dict[str, Any], got: str) -> Ack:
+    match event:
+        case {"after": int(after)} if after >= 0 and not isinstance(after, bool):
+            return Ack(after)
+    raise BadInput(f"duplex.ack: expected after, the number of an event (0 or more), got {got!r}")
+
+
 def _edit(event: dict[str, Any], got: str) -> Typed:
     delete, insert = event.get("delete"), event.get("insert")
     if isinstance(delete, bool) or not isinstance(delete, int) or delete < 0 or not isinstance(insert, str):
@@ -200,6 +257,7 @@ def _whole(text: str) -> str:
     return text.encode("utf-8", "ignore").decode()
 
 
-def error_event(error: DuplexError) -> dict[str, Any]:
-    """An `error` event."""
-    return {"type": "error", "error": {"type": "invalid_request_error", "code": error.code, "message": str(error)}}
+def error_event(error: DuplexError, event_id: str | None = None) -> dict[str, Any]:
+    """An `error` event; `event_id`: what the client called the event that it is about."""
+    about = {"type": "invalid_request_error", "code": error.code, "message": str(error)}
+    return {"type": "error", "error": about if event_id is None else {**about, "event_id": event_id}}

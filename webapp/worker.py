@@ -21,6 +21,11 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """Does its thread run?"""
+        return self._thread.is_alive()
+
     def call(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         """Run `function(*args)` on the worker's thread; the future holds its result or error."""
         future: Future[Any] = Future()

@@ -18,8 +18,9 @@ footer { display: none !important; }
 
 
 def static_folder() -> Path:
-    """`static/` beside this package, in a checkout as in a wheel."""
-    return Path(__file__).resolve().parents[2] / "static"
+    """`static/`: beside this package in a checkout, inside it in a wheel."""
+    package = Path(__file__).resolve().parents[1]
+    return next(folder for folder in (package.parent / "static", package / "static") if folder.is_dir())
 
 
 def theme() -> gr.themes.Base:
@@ -39,4 +40,6 @@ def build() -> gr.Blocks:
             apply_default_css=False,
             elem_id="arena",
         )
+    # else its script asks huggingface.co about the Space that this runs in, and puts a bar of its own on the page
+    blocks.space_id = None
     return blocks
