@@ -12,6 +12,7 @@ import { TypingBox } from "./typing.js";
 import { badge, earsOf, medianReaction } from "./view.js";
 import { VoiceControls } from "./voice-controls.js";
 import { Voice } from "./voice.js";
+import { Waiting } from "./waiting.js";
 
 /** @typedef {import("./wire.js").ServerEvent} ServerEvent */
 
@@ -63,6 +64,14 @@ export class Arena {
       onBegin: () => this.#begin(),
     });
     this.controls = new VoiceControls((name) => this.part(name), this.voice);
+    this.waiting = new Waiting(root, {
+      begin: () => this.#newSession(),
+      open: () => this.connection.open(),
+      close: () => this.#closed(),
+      here: () => this.connection.send({ type: "session.update", session: {} }),
+      empty: () => this.state.items.length === 0,
+      restore: () => this.#restore(),
+    });
     /** What is to be told about the voice; the newest is shown. */
     this.notes = /** @type {Map<string, string>} */ (new Map());
     const url = new URL("v1/realtime", document.baseURI);
@@ -123,7 +132,25 @@ export class Arena {
     this.#showHeader();
   }
 
+  /** The page's own session, after a recording was shown in its place. */
+  #restore() {
+    for (const panel of this.panels) panel.clear();
+    this.timeline.show(this.state);
+    this.drawnVersion = -1;
+  }
+
+  /** The server has ended the session, or lets nobody in: the page connects again when the person or `waiting` says so. */
+  #closed() {
+    this.connection.close();
+    this.voice.lost();
+    this.ready = false;
+    this.lost = true;
+    this.#hideBanner();
+    this.#showHeader();
+  }
+
   #newSession() {
+    this.waiting.reset();
     this.#hideBanner();
     this.lost = false;
     this.voice.leave();
@@ -143,6 +170,7 @@ export class Arena {
   /** @param {ServerEvent} event */
   #receive(event) {
     if (event.type === "duplex.ping") return;
+    if (this.waiting.receive(event, localTime())) return;
     if (event.type === "error") return this.#banner("error", event.error.message);
     if (event.type === "session.created") return this.#created(event);
     if (this.held) return;
@@ -230,6 +258,7 @@ export class Arena {
 
   /** @param {{attempt: number, seconds: number, reason: string, kept: boolean}} loss */
   #connectionLost({ attempt, seconds, reason, kept }) {
+    this.waiting.lost();
     if (!kept) this.voice.lost();
     this.ready = false;
     this.lost = true;
@@ -291,6 +320,7 @@ export class Arena {
   #draw() {
     if (document.hidden) return;
     this.controls.draw();
+    if (this.waiting.draw(localTime(), this.timeline, this.panels)) return;
     const { state } = this;
     // A lost connection stops the clock: nothing can happen until it is back.
     const now = this.lost || this.held ? this.lastNow : this.#now();

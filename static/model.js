@@ -178,6 +178,10 @@ export function reduce(state, event) {
     case "duplex.sealed":
     case "duplex.pace":
     case "duplex.ping":
+    case "duplex.queue":
+    case "duplex.ending":
+    case "duplex.stays":
+    case "duplex.ended":
     case "error":
       break;
     default:

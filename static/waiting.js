@@ -10,11 +10,8 @@
  *
  * `Lobby` knows what is to be said and needs no DOM; `Waiting` shows it in a bar below the page's head.
  *
- * @typedef {"time" | "idle" | "shutdown"} Why
- * @typedef {{type: "duplex.queue", position: number, waiting: number, estimate_seconds: number | null}} Queued
- * @typedef {{type: "duplex.ending", seconds: number, why: Why}} Ending
- * @typedef {{type: "duplex.stays"}} Stays
- * @typedef {{type: "duplex.ended", why: Why}} Ended
+ * @typedef {import("./wire.js").Why} Why
+ * @typedef {import("./wire.js").Queued} Queued
  *
  * @typedef {"again" | "here" | "now"} Act  what the button does
  * @typedef {{text: string, said: string, urgent: boolean, button: {label: string, act: Act} | null}} Shown
@@ -76,14 +73,14 @@ export class Lobby {
   }
 
   /**
-   * @param {{type: string} & Record<string, any>} event of the server @param {number} local seconds
+   * @param {import("./wire.js").ServerEvent} event @param {number} local seconds
    * @param {number} [dice] from 0 to 1: not everybody tries again in the same second
    * @returns {boolean} whether it was about this, and about nothing else
    */
   receive(event, local, dice = Math.random()) {
     switch (event.type) {
       case "duplex.queue":
-        this.#queue(/** @type {any} */ (event), local);
+        this.#queue(event, local);
         return true;
       case "duplex.ending":
         this.kind = "ending";

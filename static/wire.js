@@ -61,9 +61,14 @@
  *   | AudioFlush | AudioProblem} SoundEvent
  * @typedef {{type: "error", error: {code: string, message: string, event_id?: string}}} ServerError
  * @typedef {{type: "duplex.ping", received?: number}} Ping
+ * @typedef {"time" | "idle" | "shutdown"} Why
+ * @typedef {{type: "duplex.queue", position: number, waiting: number, estimate_seconds: number | null}} Queued
+ * @typedef {{type: "duplex.ending", seconds: number, why: Why}} Ending
+ * @typedef {{type: "duplex.stays"}} Stays
+ * @typedef {{type: "duplex.ended", why: Why}} Ended
  * @typedef {{type: "session.resumed", session: {id: string}, received: number}} SessionResumed
  * @typedef {SessionCreated | Slice | ResponseCreated | TextDelta | Cut | Yield | ResponseDone
- *   | Reaction | Sealed | Deaf | Pace | SoundEvent | ServerError | Ping} ServerEvent
+ *   | Reaction | Sealed | Deaf | Pace | SoundEvent | ServerError | Ping | Queued | Ending | Stays | Ended} ServerEvent
  */
 
 import { MOUTH_RATE, bytesIn } from "./pcm.js";
@@ -128,6 +133,8 @@ const isAudio = isRecord({
 });
 const isSpokenWord = isRecord({ text: isName, start: isTime, end: isTime, committed_at: isTime });
 
+/** @type {Check} */
+const isWhy = (value) => value === "time" || value === "idle" || value === "shutdown";
 /** @type {Check} */
 const isBaseline = (value) => value === "strict" || value === "barge-in";
 
@@ -196,6 +203,10 @@ const SERVER_EVENTS = {
   "duplex.pace": { system: isSystem, at: isTime, level: isCount },
   "error": { error: isRecord({ code: isText, message: isText }) },
   "duplex.ping": { received: isOptional(isCount) },
+  "duplex.queue": { position: isCount, waiting: isCount, estimate_seconds: isNullOr(isTime) },
+  "duplex.ending": { seconds: isTime, why: isWhy },
+  "duplex.stays": {},
+  "duplex.ended": { why: isWhy },
 };
 /** What every event of ours may have beside that. @type {Record<string, Check>} */
 const NUMBERED = {

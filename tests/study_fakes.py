@@ -28,8 +28,9 @@ from sqlalchemy import func, select
 from duplex_runtime.loop import Loop
 from tests.speech_fakes import FakeKit
 from tests.study_files import study
-from tests.web_fakes import PATIENCE, Client, FakeModels, Served, eventually
+from tests.web_fakes import PATIENCE, Client, FakeModels, Served, eventually, room
 from webapp.app import from_here
+from webapp.metrics import Metrics
 from webapp.realtime import Arena
 from webapp.settings import Settings
 from webapp.store import Store
@@ -158,7 +159,8 @@ class StudyPlace:
             system: Worker(system, Loop(model.engine(self.settings.slots))) for system, model in loaded.items()
         }
         self.pool = ThreadPoolExecutor(2)
-        arena = Arena(self.settings, loaded, self.workers, Store(self.settings.data), kit or FakeKit(), self.pool)
+        store = Store(self.settings.data)
+        arena = Arena(self.settings, loaded, self.workers, store, kit or FakeKit(), self.pool, room(), Metrics())
         app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         app.state.arena = arena
         self.served = Served(self.opened.served(app, arena, lambda socket: from_here(socket, self.settings.origins)))

@@ -9,7 +9,7 @@ import pytest
 
 import webapp.app
 from duplex_runtime.errors import DuplexError
-from tests.web_fakes import PATIENCE, Client, FakeModels, Served
+from tests.web_fakes import PATIENCE, ROOM, Client, FakeModels, Served
 from webapp.app import MAX_RATING_BYTES, create_app
 from webapp.settings import Settings
 from webapp.store import Store
@@ -21,7 +21,7 @@ GOOD = {"system": "turns", "responsiveness": 2, "human_likeness": 5, "comment": 
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(webapp.app, "load_model", FakeModels())
-        app = create_app(Settings(data=tmp_path_factory.mktemp("app") / "data"))
+        app = create_app(Settings(data=tmp_path_factory.mktemp("app") / "data", crowd=ROOM))
     with Served(app) as served:
         yield served
 
@@ -175,12 +175,12 @@ def test_a_folder_that_cannot_be_made_stops_the_start(tmp_path: Path, monkeypatc
     monkeypatch.setattr(webapp.app, "load_model", FakeModels())
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DuplexError, match="--data"):
-        create_app(Settings(data=tmp_path / "file" / "data"))
+        create_app(Settings(data=tmp_path / "file" / "data", crowd=ROOM))
 
 
 def test_the_end_of_the_server_ends_its_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webapp.app, "load_model", FakeModels())
-    app = create_app(Settings(data=tmp_path / "data"))
+    app = create_app(Settings(data=tmp_path / "data", crowd=ROOM))
     served = Served(app)
     with Client(served.ws) as client:
         client.begin()

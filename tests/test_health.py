@@ -11,7 +11,7 @@ import pytest
 import webapp.app
 from duplex_runtime.loop import Loop
 from tests.fakes import FakeEngine
-from tests.web_fakes import PATIENCE, FakeModels, Served
+from tests.web_fakes import PATIENCE, ROOM, FakeModels, Served
 from webapp import health
 from webapp.app import create_app
 from webapp.health import Health, cannot_write
@@ -90,7 +90,7 @@ def test_the_server_tells_200_until_a_model_has_ended_and_then_503(
     monkeypatch.setattr(webapp.app, "load_model", FakeModels())
     monkeypatch.setattr(health, "FRESH_SECONDS", 0.0)
     with (
-        Served(create_app(Settings(data=tmp_path / "data"))) as served,
+        Served(create_app(Settings(data=tmp_path / "data", crowd=ROOM))) as served,
         httpx.Client(base_url=served.url, timeout=PATIENCE, trust_env=False) as http,
     ):
         well = http.get("/healthz")

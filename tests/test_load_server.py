@@ -22,6 +22,19 @@ Traceback (most recent call last):
     g()
 ValueError: no such thing
 INFO: on it goes
+Traceback (most recent call last):
+  File "a.py", line 1, in f
+KeyError
+which led to:
+Traceback (most recent call last):
+  File "b.py", line 2, in g
+RuntimeError: lost
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "b.py", line 2, in g
+OSError: twice
 {"level": "ERROR", "message": "Traceback (most recent call last): ... KeyError: 'x'"}
 Traceback (most recent call last):
   File "a.py", line 2
@@ -49,8 +62,9 @@ def test_a_server_that_runs_here_is_found_with_its_process() -> None:
 def test_of_each_traceback_the_last_line_is_kept() -> None:
     found = tracebacks(LOG)
     assert found[0] == "ValueError: no such thing"
-    assert "KeyError" in found[1]
-    assert found[2:] == ["(cut off)"]
+    assert found[1] == "OSError: twice"
+    assert "KeyError: 'x'" in found[2]
+    assert found[3:] == ["(cut off)"]
     assert tracebacks("all is well\n") == []
 
 

@@ -17,7 +17,7 @@ import pytest
 import webapp.app
 from duplex_runtime.errors import BadInput
 from tests.fakes import Reply
-from tests.web_fakes import PATIENCE, Client, FakeModels, Served, eventually
+from tests.web_fakes import PATIENCE, ROOM, Client, FakeModels, Served, eventually
 from webapp.app import create_app
 from webapp.cli import main
 from webapp.logs import set_up
@@ -231,7 +231,7 @@ def test_a_whole_talk_and_all_that_goes_wrong_in_it_leave_none_of_its_words(
     models = FakeModels(Breaks)
     monkeypatch.setattr(webapp.app, "load_model", models)
     written.begin(style)
-    with Served(create_app(Settings(data=tmp_path / "data"))) as served:
+    with Served(create_app(Settings(data=tmp_path / "data", crowd=ROOM))) as served:
         with Client(served.ws) as client:
             session = client.begin()["id"]
             client.type("hello.")

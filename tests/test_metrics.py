@@ -18,7 +18,7 @@ from duplex_runtime.layout import EMBEDDED
 from duplex_runtime.loop import Loop, run_script
 from tests.fakes import FakeEngine, Words, answering
 from tests.study_fakes import quick_study
-from tests.web_fakes import PATIENCE, Client, FakeModels, Served, eventually
+from tests.web_fakes import PATIENCE, ROOM, Client, FakeModels, Served, eventually
 from webapp.app import create_app
 from webapp.metrics import Metrics
 from webapp.settings import Settings
@@ -79,15 +79,15 @@ def test_refusals_are_counted_by_their_reason(metrics: Metrics) -> None:
     assert value(metrics, "duplex_refused_total{reason=busy}") == 1
 
 
-def test_what_is_sent_dropped_and_waiting(metrics: Metrics) -> None:
+def test_what_is_sent_and_who_waits(metrics: Metrics) -> None:
     metrics.sent(120)
     metrics.sent(80)
-    metrics.dropped(3)
-    metrics.waiting(5)
-    metrics.waiting(4)
+    waiting = [5]
+    metrics.waiting(lambda: len(waiting))
     assert value(metrics, "duplex_sent_bytes_total") == 200
-    assert value(metrics, "duplex_events_dropped_total") == 3
-    assert value(metrics, "duplex_waiting") == 4
+    assert value(metrics, "duplex_waiting") == 1
+    waiting.append(6)
+    assert value(metrics, "duplex_waiting") == 2
 
 
 def test_two_servers_in_one_process_count_apart(metrics: Metrics) -> None:
@@ -156,7 +156,7 @@ def test_a_talk_that_breaks_off_leaves_nothing_behind(metrics: Metrics) -> None:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(webapp.app, "load_model", FakeModels())
-        app = create_app(Settings(data=tmp_path_factory.mktemp("metrics") / "data"))
+        app = create_app(Settings(data=tmp_path_factory.mktemp("metrics") / "data", crowd=ROOM))
     with Served(app) as served:
         yield served
 
@@ -197,7 +197,7 @@ def app_of(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Any:
 
 
 def test_with_a_token_only_who_knows_it_may_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Served(app_of(monkeypatch, Settings(data=tmp_path, metrics_token="sésame"))) as served:
+    with Served(app_of(monkeypatch, Settings(data=tmp_path, crowd=ROOM, metrics_token="sésame"))) as served:
         for given in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "sésame"}, {"Authorization": "Bearer"}):
             refused = httpx.get(
                 f"{served.url}/metrics",
@@ -215,6 +215,6 @@ def test_during_a_study_the_counters_are_closed_without_a_token(
 ) -> None:
     """Those of one system grow while somebody talks to it."""
     folder = quick_study(tmp_path / "study").folder
-    with Served(app_of(monkeypatch, Settings(data=tmp_path / "data", study=folder))) as served:
+    with Served(app_of(monkeypatch, Settings(data=tmp_path / "data", study=folder, crowd=ROOM))) as served:
         assert get(served).status_code == 403
         assert httpx.get(f"{served.url}/healthz", trust_env=False).status_code == 200

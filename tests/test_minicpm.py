@@ -29,7 +29,7 @@ from duplex_runtime.models import minicpm
 from duplex_runtime.models.load import LoadedModel, load_model, load_systems
 from duplex_runtime.slices import Slicing
 from tests import minicpm_folder as standin
-from tests.web_fakes import Client, Served
+from tests.web_fakes import ROOM, Client, Served
 from webapp.app import create_app
 from webapp.cli import main
 from webapp.settings import Settings
@@ -616,7 +616,7 @@ def test_the_command_refuses_what_is_no_release(tmp_path: Path, capsys: pytest.C
 
 
 def test_the_server_talks_with_it_on_both_sides(converted: Path, tmp_path: Path) -> None:
-    with Served(create_app(Settings(model=str(converted), data=tmp_path / "data", slots=2))) as served:
+    with Served(create_app(Settings(model=str(converted), data=tmp_path / "data", slots=2, crowd=ROOM))) as served:
         models = served.arena.models
         assert models["duplex"].network is not models["turns"].network
         with Client(served.ws) as client:

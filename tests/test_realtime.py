@@ -13,7 +13,7 @@ import webapp.sockets
 from duplex_runtime.models.load import load_model
 from duplex_runtime.recording import read_log
 from tests.test_sockets import Pipe
-from tests.web_fakes import PATIENCE, Client, FakeModels, Place, eventually, save_tiny_model, shape
+from tests.web_fakes import PATIENCE, Client, FakeModels, Place, a_place, eventually, save_tiny_model, shape
 from webapp.serve import WS_MAX_SIZE
 from webapp.session import LiveSession
 from webapp.sockets import LOST
@@ -355,7 +355,7 @@ def test_who_leaves_while_the_session_begins_frees_its_slots(place: Place, monke
         return add(*arguments)
 
     async def talk() -> None:
-        pipe, session = Pipe(), LiveSession(place.served.arena)
+        pipe, session = Pipe(), LiveSession(place.served.arena, a_place())
         pipe.says('{"type": "session.update", "session": {}}')
         holding = asyncio.create_task(session.hold(pipe))  # type: ignore[arg-type]
         await asyncio.to_thread(adding.wait, PATIENCE)

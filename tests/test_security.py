@@ -17,7 +17,7 @@ from fastapi import Request, WebSocket
 import webapp.app
 from duplex_runtime.errors import BadInput
 from tests.study_fakes import quick_study
-from tests.web_fakes import PATIENCE, Client, FakeModels, Served
+from tests.web_fakes import PATIENCE, ROOM, Client, FakeModels, Served
 from webapp.app import MAX_RATINGS, create_app
 from webapp.security import HEADERS, MAX_BODY, PersonRates, Secured, from_here, read_body
 from webapp.settings import SPACE_ANCESTORS, Settings
@@ -30,7 +30,7 @@ RATING = {"system": "turns", "responsiveness": 2, "human_likeness": 5, "comment"
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(webapp.app, "load_model", FakeModels())
-        app = create_app(Settings(data=tmp_path_factory.mktemp("security") / "data"))
+        app = create_app(Settings(data=tmp_path_factory.mktemp("security") / "data", crowd=ROOM))
     with Served(app) as served:
         yield served
 
@@ -101,7 +101,9 @@ def test_a_study_keeps_its_stricter_policy_and_may_be_framed_as_set(
 ) -> None:
     monkeypatch.setattr(webapp.app, "load_model", FakeModels())
     study = quick_study(tmp_path / "study")
-    settings = Settings(data=tmp_path / "data", study=study.folder, frame_ancestors=("https://lab.example",))
+    settings = Settings(
+        crowd=ROOM, data=tmp_path / "data", study=study.folder, frame_ancestors=("https://lab.example",)
+    )
     with Served(create_app(settings)) as served:
         base = f"{served.url}/study/{study.name}"
         page = httpx.get(f"{base}/", trust_env=False)

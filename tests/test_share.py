@@ -16,7 +16,7 @@ from websockets.typing import Origin
 import webapp.app
 import webapp.serve
 from duplex_runtime.errors import DuplexError
-from tests.web_fakes import PATIENCE, FakeModels
+from tests.web_fakes import PATIENCE, ROOM, FakeModels
 from webapp.cli import main
 from webapp.serve import serve, server
 from webapp.settings import Settings
@@ -51,6 +51,10 @@ def tunnel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeTunnel:
     fake = FakeTunnel()
     monkeypatch.setattr(networking, "setup_tunnel", fake)
     return fake
+
+
+def settings(folder: Path) -> Settings:
+    return Settings(port=0, data=folder / "data", crowd=ROOM)
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
@@ -129,7 +133,7 @@ def test_a_shared_server_lets_the_page_of_the_tunnel_in_and_no_other(
         found["port"] = port
 
     while_served(monkeypatch, look)
-    assert serve(Settings(port=0, data=tmp_path / "data"), share=True) == 0
+    assert serve(settings(tmp_path), share=True) == 0
     assert found["own name"] == found["name of the machine"] == found["opened here"] == "session.created"
     assert found["another site"] in (403, 1008)
     assert found["page"] == 200
@@ -142,7 +146,7 @@ def test_a_server_that_is_not_shared_opens_no_tunnel(
     tunnel: FakeTunnel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     while_served(monkeypatch, lambda port: None)
-    assert serve(Settings(port=0, data=tmp_path / "data")) == 0
+    assert serve(settings(tmp_path)) == 0
     assert not tunnel.calls
     assert "gradio.live" not in capsys.readouterr().out
 

@@ -177,6 +177,14 @@ def test_a_talk_that_broke_off_is_taken_up_again(place: StudyPlace, guest: Guest
     assert len({talk.recording for talk in talks(place, guest)}) == 2
 
 
+def test_a_talk_is_not_resumed_its_page_opens_another(place: StudyPlace, guest: Guest) -> None:
+    with guest.talk() as client:
+        assert set(client.begin()) == {"audio"}
+        client.cut()
+        place.quiet()  # at once: nobody waits for who was cut off
+    assert not place.served.arena._sessions
+
+
 def test_the_later_of_two_windows_goes_on(place: StudyPlace, guest: Guest) -> None:
     with guest.talk() as first:
         chat(first)

@@ -14,7 +14,7 @@ from duplex_runtime.errors import DuplexError
 from duplex_runtime.speech.base import MOUTH_RATE
 from tests.study_fakes import Guest, StudyPlace, Visitor, quick_study
 from tests.study_files import TOKEN
-from tests.web_fakes import FakeModels, Served
+from tests.web_fakes import ROOM, FakeModels, Served
 from webapp.app import create_app, open_study
 from webapp.settings import Settings
 from webapp.study.database import Database, Participant
@@ -173,7 +173,7 @@ def test_a_server_without_a_token_shows_nobody_the_results(tmp_path: Path, monke
 def test_a_server_of_a_study_holds_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webapp.app, "load_model", FakeModels())
     study = quick_study(tmp_path / "study", ('model = "embedded"', 'model = "another"'))
-    app = create_app(Settings(data=tmp_path / "data", study=study.folder))
+    app = create_app(Settings(data=tmp_path / "data", study=study.folder, crowd=ROOM))
     assert app.state.arena.settings.model == "another"
     with Served(app) as served, httpx.Client(base_url=served.url, trust_env=False, timeout=30) as http:
         assert http.post(f"study/{study.name}/begin", json={"language": "en"}).status_code == 200

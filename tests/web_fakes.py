@@ -33,6 +33,10 @@ from duplex_runtime.models.load import EMBEDDED_FOLDER
 from duplex_runtime.slices import Slicing
 from tests.fakes import FakeEngine, Reply, Words, answering
 from tests.speech_fakes import FakeKit
+from webapp.admission import Admission
+from webapp.admission import Place as Admitted
+from webapp.crowd import Crowd
+from webapp.metrics import Metrics
 from webapp.play import replay_log
 from webapp.realtime import Arena
 from webapp.serve import bind, server
@@ -50,6 +54,20 @@ ANSWERS = {
     "goodbye": "see you later",
     "count": " ".join(f"n{i}" for i in range(60)),
 }
+
+
+#: A server that has room for everybody, and does not look how fast this machine is.
+ROOM = Crowd(places=1000)
+
+
+def room() -> Admission:
+    """The same for an `Arena`."""
+    return Admission(ROOM.limits(1000))
+
+
+def a_place() -> Admitted:
+    """One without an end."""
+    return Admitted(ROOM.limits(1000), time.monotonic)
 
 
 class FakeModel:
@@ -187,7 +205,8 @@ class Place:
             system: Worker(system, Loop(model.engine(self.settings.slots))) for system, model in loaded.items()
         }
         self.kit, self.pool = kit or FakeKit(), ThreadPoolExecutor(2)
-        arena = Arena(self.settings, loaded, self.workers, Store(self.settings.data), self.kit, self.pool)
+        store = Store(self.settings.data)
+        arena = Arena(self.settings, loaded, self.workers, store, self.kit, self.pool, room(), Metrics())
 
         @asynccontextmanager
         async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -19,6 +19,8 @@ from starlette.staticfiles import StaticFiles
 from duplex_runtime.errors import BadInput, DuplexError
 from duplex_runtime.models.load import load_model, load_systems
 from duplex_runtime.speech.kit import Kit
+from webapp.admission import Admission
+from webapp.capacity import measure
 from webapp.health import Health
 from webapp.metrics import Metrics, MetricsPage
 from webapp.realtime import Arena
@@ -47,14 +49,16 @@ def create_app(settings: Settings) -> FastAPI:
     models = load_systems(settings.model, load_model, quantize=settings.quantize, where=settings.engine)
     torch.set_num_threads(1)  # two workers on two cores; slices are too small to be split
     metrics = Metrics()
-    workers = {
-        system: Worker(system, metrics.loop(system, model.engine(settings.slots))) for system, model in models.items()
-    }
+    engines = {system: model.engine(settings.slots) for system, model in models.items()}
+    places = settings.crowd.places or measure(models, engines).places
+    admission = Admission(settings.crowd.limits(places))
+    metrics.waiting(lambda: admission.waiting)
+    workers = {system: Worker(system, metrics.loop(system, engine)) for system, engine in engines.items()}
     pool = ThreadPoolExecutor(SOUND_THREADS, "sound")
     kit = Kit(settings.ears, settings.coqui)
     if settings.ears == "whisper":
         kit.recogniser()  # fetched before anybody waits for it
-    arena = Arena(settings, models, workers, store, kit, pool)
+    arena = Arena(settings, models, workers, store, kit, pool, admission, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -18,7 +18,7 @@ from duplex_runtime.slices import Slicing
 from webapp.crowd import Crowd, minutes, number
 from webapp.load.command import add_command as add_load_command
 from webapp.logs import STYLES
-from webapp.settings import Settings
+from webapp.settings import Settings, root_path_of
 from webapp.study.command import add_commands as add_study_commands
 from webapp.study.command_analysis import add_commands as add_analysis_commands
 from webapp.study.command_export import add_commands as add_export_commands
@@ -362,7 +362,7 @@ def _serve(a: argparse.Namespace) -> int:
             idle_minutes=a.idle_minutes,
         ),
         log=a.log,
-        root_path=a.root_path.rstrip("/"),
+        root_path=root_path_of("--root-path", a.root_path),
     )
     return serve(settings, open_browser=a.open, share=a.share)
 

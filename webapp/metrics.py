@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from starlette.requests import Request
@@ -45,7 +45,6 @@ class Metrics:
         self._refused = Counter(
             "duplex_refused", "Connections and requests that were refused.", ("reason",), registry=registry
         )
-        self._dropped = Counter("duplex_events_dropped", "Events that no client got.", registry=registry)
         self._sent = Counter("duplex_sent_bytes", "Bytes of events sent to clients.", registry=registry)
         self._places = Gauge("duplex_places_taken", "Places taken in a model.", system, registry=registry)
         self._strain = Gauge(
@@ -94,13 +93,9 @@ class Metrics:
         """Somebody was not let in. reason: one of our own error codes, never what a client sent."""
         self._refused.labels(reason).inc()
 
-    def waiting(self, people: int) -> None:
-        """So many wait now."""
-        self._waiting.set(people)
-
-    def dropped(self, events: int = 1) -> None:
-        """So many events are no longer kept and were not received."""
-        self._dropped.inc(events)
+    def waiting(self, people: Callable[[], int]) -> None:
+        """Who knows how many wait now."""
+        self._waiting.set_function(people)
 
     def sent(self, size: int) -> None:
         """So many bytes of events left."""

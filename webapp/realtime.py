@@ -2,8 +2,8 @@
 
 client: session.update · duplex.input.edit · duplex.input.enter · conversation.item.create ·
         input_audio_buffer.append · input_audio_buffer.commit · duplex.audio.played · duplex.ack
-server: session.created · session.updated · session.resumed · the events of duplex_runtime.events · those of
-        webapp.sounds · duplex.ping · error
+server: duplex.queue · session.created · session.updated · session.resumed · the events of duplex_runtime.events ·
+        those of webapp.sounds · duplex.ending · duplex.stays · duplex.ended · duplex.ping · error
 
 Every event of the server has an `event_id`: `event_1`, `event_2` … of the session. `session.created` has
 `session.resume = {"token", "seconds"}`. When the connection was cut, the client opens
@@ -17,26 +17,36 @@ A session ends at once when its client closes with 1000, which is a goodbye; whe
 the rules (1002, 1003, 1007, 1008: too fast, 1009: over 64 KB); and when the server stops (1012). After every other end,
 1001 included, for proxies close so when they restart, it lives on for 30 seconds.
 
-Further close codes: 1013, the client did not read; 4404 after the error `cannot_resume`; 4409, the session goes on in
-a later connection with the same token.
+A session has a place (webapp/admission.py) until it ends. Whoever comes when all are taken is told their position in
+`duplex.queue` until it is their turn. `duplex.ending` with `seconds` and `why` says when the server will end a session;
+`duplex.stays` takes it back, `duplex.ended` is the last event.
+
+Further close codes: 1013, the client did not read, or there is no place, as the error before it explains; 4404 after
+the error `cannot_resume`; 4409, the session goes on in a later connection with the same token.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from concurrent.futures import Executor
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from starlette.datastructures import QueryParams
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from duplex_runtime.errors import DuplexError
 from duplex_runtime.models.load import LoadedModel
 from duplex_runtime.speech.kit import Kit
+from webapp.admission import Admission
+from webapp.lobby import enter
+from webapp.metrics import Metrics
+from webapp.persons import person_of
 from webapp.session import RESUME_SECONDS, LiveSession
 from webapp.settings import Settings
-from webapp.sockets import BROKEN, ELSEWHERE, GONE, LONG, LOST, OVER, RULES, STOPPING, close
+from webapp.sockets import BROKEN, ELSEWHERE, GONE, LONG, LOST, OVER, RULES, SLOW, STOPPING, close
 from webapp.store import Store
 from webapp.wire import error_event
 from webapp.worker import Worker
@@ -58,25 +68,32 @@ class Arena:
     store: Store
     kit: Kit
     pool: Executor
+    admission: Admission
+    metrics: Metrics
     _sessions: dict[str, LiveSession] = field(default_factory=dict, init=False, repr=False)
+    _places: dict[str, AsyncExitStack] = field(default_factory=dict, init=False, repr=False)
     _leaving: dict[str, asyncio.TimerHandle] = field(default_factory=dict, init=False, repr=False)
     _ending: set[asyncio.Task[None]] = field(default_factory=set, init=False, repr=False)
 
     async def serve(self, socket: WebSocket) -> None:
         """Hold one connection until it ends: a new session's, or a further one of a session that goes on."""
         await socket.accept()
-        after = None
-        if "resume" in socket.query_params:
-            try:
+        after: int | None = None
+        said: Sequence[str] = ()
+        try:
+            if "resume" in socket.query_params:
                 session, after = self._resumed(socket.query_params)
-            except DuplexError as error:
-                await close(socket, GONE, error_event(error))
-                return
-        else:
-            session = self._opened()
+            else:
+                session, said = await self._opened(socket)
+        except DuplexError as error:
+            self.metrics.refused(error.code)
+            await close(socket, GONE if error.code == "cannot_resume" else SLOW, error_event(error))
+            return
+        except WebSocketDisconnect:  # they did not want to wait any longer
+            return
         code = LOST
         try:
-            code = await session.hold(socket, after)
+            code = await session.hold(socket, after, said)
         finally:
             # not if another connection took its place, or both have ended by now and that one was the last
             if code != ELSEWHERE and session.away and session.token in self._sessions:
@@ -88,11 +105,25 @@ class Arena:
             await self._end(session)
         await asyncio.gather(*self._ending)
 
-    def _opened(self) -> LiveSession:
-        """Here a session is opened."""
-        session = LiveSession(self)
-        self._sessions[session.token] = session
-        return session
+    async def _opened(self, socket: WebSocket) -> tuple[LiveSession, Sequence[str]]:
+        """Here a session is opened, when there is a place for it; and what its client has said already."""
+        stack = AsyncExitStack()
+        person = person_of(socket.headers, socket.client and socket.client.host, self.settings.crowd.trust_proxy)
+        entered = await stack.enter_async_context(enter(socket, self.admission, person))
+        session = LiveSession(self, entered.place)
+        self._sessions[session.token], self._places[session.token] = session, stack
+        watching = asyncio.create_task(self._watch(session))
+        stack.callback(watching.cancel)
+        return session, entered.said
+
+    async def _watch(self, session: LiveSession) -> None:
+        """Tell a session of its end before it comes, and end it."""
+        while (event := await session.place.watch())["type"] != "duplex.ended":
+            session.announce(event)
+        log.info("ended", extra={"session": session.id})
+        session.dismiss(event)
+        if session.away:
+            self._end_later(session)
 
     def _resumed(self, query: QueryParams) -> tuple[LiveSession, int]:
         """The session that a client comes back to, and the number of the last event that it has."""
@@ -106,7 +137,8 @@ class Arena:
             )
         if timer := self._leaving.pop(session.token, None):
             timer.cancel()
-        log.info("session %s: resumed", session.id)
+        self.metrics.resumed()
+        log.info("resumed", extra={"session": session.id})
         return session, int(after)
 
     async def _left(self, session: LiveSession, code: int) -> None:
@@ -114,7 +146,8 @@ class Arena:
         if not session.resumable or code in FINAL:
             await self._end(session)
             return
-        log.info("session %s: connection lost (%d), kept for %g s", session.id, code, RESUME_SECONDS)
+        self.metrics.lost()
+        log.info("connection lost (%d), kept for %g s", code, RESUME_SECONDS, extra={"session": session.id})
         if timer := self._leaving.get(session.token):
             timer.cancel()
         timer = asyncio.get_running_loop().call_later(RESUME_SECONDS, self._end_later, session)
@@ -128,6 +161,11 @@ class Arena:
     async def _end(self, session: LiveSession) -> None:
         """Here a session ends."""
         self._sessions.pop(session.token, None)
+        stack = self._places.pop(session.token, None)
         if timer := self._leaving.pop(session.token, None):
             timer.cancel()
-        await session.close()
+        try:
+            await session.close()
+        finally:
+            if stack:
+                await stack.aclose()

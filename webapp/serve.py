@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
+import signal
 import socket
 import threading
 import webbrowser
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -15,6 +20,8 @@ from duplex_runtime.errors import DuplexError
 from webapp.folders import lasts, settle
 from webapp.logs import set_up
 from webapp.settings import Settings
+
+Drain = Callable[[], Coroutine[Any, Any, None]]
 
 #: Larger than the 64 KB that a message may have, so that a client gets words and not a closed socket.
 WS_MAX_SIZE = 4 * 1024 * 1024
@@ -50,7 +57,7 @@ def serve(settings: Settings, open_browser: bool = False, share: bool = False) -
             print(f"Duplex Arena: {tunnel}{path}   {WARNING}", flush=True)
         if open_browser:
             threading.Timer(0.5, webbrowser.open, (url,)).start()
-        server(app).run(sockets=[listener])
+        server(app, app.state.arena.admission.drain).run(sockets=[listener])
     return 0
 
 
@@ -72,8 +79,35 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def server(app: object) -> uvicorn.Server:
-    """uvicorn as we run it everywhere: its log goes where ours goes, no access log, a short goodbye to open sockets."""
+class Server(uvicorn.Server):
+    """At SIGTERM, which a host sends before it restarts a server, people may finish what they are saying; a second one,
+    or Ctrl-C, ends it at once."""
+
+    def __init__(self, config: uvicorn.Config, drain: Drain | None) -> None:
+        super().__init__(config)
+        self._drain, self._draining = drain, False
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal came."""
+        if sig == signal.SIGTERM and self._drain and self._loop and not self._draining:
+            self._draining = True
+            ending = asyncio.run_coroutine_threadsafe(self._drain(), self._loop)
+            ending.add_done_callback(lambda _: super(Server, self).handle_exit(sig, frame))
+        else:
+            super().handle_exit(sig, frame)
+
+
+def server(app: object, drain: Drain | None = None) -> Server:
+    """uvicorn as we run it everywhere: its log goes where ours goes, no access log, a short goodbye to open sockets.
+
+    drain: what is done at SIGTERM before the end.
+    """
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
         log_config=None,
@@ -83,4 +117,4 @@ def server(app: object) -> uvicorn.Server:
         ws_ping_timeout=30,
         timeout_graceful_shutdown=2,
     )
-    return uvicorn.Server(config)
+    return Server(config, drain)

@@ -1,6 +1,6 @@
 """One talk of one client with both systems (or with the one under a cover): what stays when a connection is cut.
 
-session = LiveSession(arena)
+session = LiveSession(arena, place)
 code = await session.hold(socket)               # until that socket ends; 1000: the client said goodbye
 code = await session.hold(another, after=17)    # goes on: tells every event after number 17
 await session.close()                           # frees both slots, ends the recording
@@ -26,12 +26,13 @@ from starlette.websockets import WebSocket
 from duplex_runtime.clock import Clock, RealClock
 from duplex_runtime.engine.requests import Output, SliceRequest
 from duplex_runtime.errors import DuplexError
-from duplex_runtime.events import Event, Input, UserText
+from duplex_runtime.events import Event, Heard, Input, UserText
 from duplex_runtime.loop import Observer, Session
 from duplex_runtime.models.load import default_sampling
 from duplex_runtime.recording import Recorder, header_of
 from duplex_runtime.slices import Slicing
 from duplex_runtime.speech.base import EAR_RATE
+from webapp.admission import Place
 from webapp.outbox import Outbox
 from webapp.rates import Rates
 from webapp.sockets import ELSEWHERE, LONG, OVER, RULES, Line
@@ -106,10 +107,11 @@ class Cover(Protocol):
 
 
 class LiveSession:
-    """See the module. Under a `cover` there is one system, and no resume. `token`: who has it may resume."""
+    """See the module. Under a `cover` there is one system, and no resume. `token`: who has it may resume. `place`: the
+    one that the session holds."""
 
-    def __init__(self, arena: Arena, cover: Cover | None = None) -> None:
-        self.arena, self.cover = arena, cover
+    def __init__(self, arena: Arena, place: Place, cover: Cover | None = None) -> None:
+        self.arena, self.place, self.cover = arena, place, cover
         self.id = cover.id if cover else secrets.token_urlsafe(12)
         self.token = secrets.token_urlsafe(24)
         #: The highest `seq` that was taken.
@@ -139,10 +141,10 @@ class LiveSession:
 
     # — its socket —
 
-    async def hold(self, socket: WebSocket, after: int | None = None) -> int:
+    async def hold(self, socket: WebSocket, after: int | None = None, said: Sequence[str] = ()) -> int:
         """Talk over this socket until it ends; returns the close code. Another that was there is closed: ELSEWHERE.
 
-        after: number of the last event that the client has; None: it is new.
+        after: number of the last event that the client has; None: it is new. said: what it has said already.
         """
         if self._line:
             self._line.end(ELSEWHERE)
@@ -151,18 +153,19 @@ class LiveSession:
         if after is not None:
             self.outbox.forget(after)
             first = {"type": "session.resumed", "session": {"id": self.id}, "received": self.received}
-        line = self._line = Line(socket, self.outbox, self.take, after or 0, first)
+        line = self._line = Line(socket, self.outbox, self.take, after or 0, first, said)
         pinging = asyncio.create_task(self._ping())
         try:
             return await line.run()
         finally:
             pinging.cancel()
+            self.arena.metrics.sent(line.bytes_sent)
             if self._line is line:
                 self._cut()
 
     def _cut(self) -> None:
         self._line = None
-        if self._sounds:
+        if self._sounds and self.resumable:
             self._sounds.sound(None)
 
     async def _ping(self) -> None:
@@ -185,7 +188,8 @@ class LiveSession:
             if isinstance(error, TooLong):
                 return LONG
             if self._rates.take(time.monotonic(), refused=1):
-                log.warning("session %s: too many messages that had to be refused", self.id)
+                log.warning("too many messages that had to be refused", extra={"session": self.id})
+                self.arena.metrics.refused("rules")
                 return RULES
         return None
 
@@ -225,6 +229,7 @@ class LiveSession:
         return {"reports": 1}
 
     async def _update(self, update: SessionUpdate) -> None:
+        self.place.active()
         if not self._sounds:
             await self._begin(update)
         else:
@@ -243,6 +248,8 @@ class LiveSession:
 
     def _tell(self, happened: Input, at: float, system: str | None = None) -> None:
         """Give what the person did to one system, or to both."""
+        if not isinstance(happened, Heard):
+            self.place.active()
         for name, session in self._sessions.items():
             if system in (None, name):
                 worker = self.arena.workers[name]
@@ -253,7 +260,7 @@ class LiveSession:
         if isinstance(error, DuplexError):
             self._send_error(error)
         elif error:
-            log.error("session %s: an input failed: %r", self.id, error)
+            log.error("an input failed: %r", error, extra={"session": self.id})
             self._send_error(DuplexError("internal", "that key was lost: something failed on the server"))
 
     # — its beginning and end —
@@ -275,7 +282,8 @@ class LiveSession:
         try:
             # shielded: who leaves now still gets the slots, for `close` to give them back
             opened = {s: await asyncio.shield(asyncio.wrap_future(f)) for s, f in self._opening.items()}
-        except DuplexError:
+        except DuplexError as error:
+            arena.metrics.refused(error.code)
             await self._give_back()
             if self._recording:
                 self._recording.discard()
@@ -290,6 +298,7 @@ class LiveSession:
             except DuplexError as error:  # the talk can be held without that voice
                 self._send_error(error)
         self._created = True
+        arena.metrics.opened()
         self._send({"type": "session.created", "session": self._about(cut, slicing), "at": self._now()})
 
     def _open(self, slicing: Slicing, baseline: str, cut: dict[str, Any]) -> None:
@@ -328,12 +337,15 @@ class LiveSession:
         }
 
     def _broke_off(self, error: DuplexError) -> None:
-        log.error("session %s broke off: %s", self.id, error.code, exc_info=error.__cause__ or error)
+        log.error("broke off: %s", error.code, exc_info=error.__cause__ or error, extra={"session": self.id})
         self._send_error(DuplexError(error.code, f"{error}. Press “new” to begin again; your ratings are kept."))
 
     async def close(self) -> None:
         """Free both slots and end the recording."""
         async with self._changing:
+            if self._created:
+                self._created = False
+                self.arena.metrics.ended()
             if self._sounds:
                 await self._sounds.close()
             await self._give_back()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,7 +79,7 @@ class Settings:
                 *get("DUPLEX_ORIGINS", "").split(),
                 *(f"https://{h}" for h in get("SPACE_HOST", "").split(",") if h),
             ),
-            root_path=get("DUPLEX_ROOT_PATH", "").rstrip("/"),
+            root_path=root_path_of("DUPLEX_ROOT_PATH", get("DUPLEX_ROOT_PATH", "")),
             on_space="SPACE_ID" in os.environ,
             frame_ancestors=ancestors or (SPACE_ANCESTORS if get("SPACE_ID") else FRAME_ANCESTORS),
             crowd=Crowd.of(os.environ),
@@ -86,3 +87,10 @@ class Settings:
             metrics_token=get("DUPLEX_METRICS_TOKEN") or None,
             study=Path(folder) if (folder := get("DUPLEX_STUDY")) else None,
         )
+
+
+def root_path_of(name: str, text: str) -> str:
+    """A path below which a proxy shows the server, without / at its end; raises BadInput. `name`: what set it."""
+    if text and not re.fullmatch(r"(/[\w.~-]+)*/?", text):
+        raise BadInput(f"{name}: expected a path such as /arena, got {text[:60]!r}")
+    return text.rstrip("/")

@@ -8,7 +8,9 @@ Gradio's `share=True` tunnels the port that Gradio itself serves. Its tunnel (gr
 
 from __future__ import annotations
 
+import atexit
 import secrets
+import shutil
 import tempfile
 from contextlib import chdir
 from functools import cache
@@ -44,4 +46,6 @@ def open_tunnel(host: str, port: int) -> str:
 @cache
 def _folder() -> str:
     """For the tunnel's certificate, which Gradio puts into the working folder: that may be somebody's repository."""
-    return tempfile.mkdtemp(prefix="duplex-arena-share-")
+    folder = tempfile.mkdtemp(prefix="duplex-arena-share-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

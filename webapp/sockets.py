@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -40,13 +40,20 @@ Take = Callable[[str], Awaitable[int | None]]
 
 
 class Line:
-    """See the module. after: number of the last event that the client has; first: told before all events."""
+    """See the module. after: number of the last event that the client has; first: told before all events; said: what
+    the client has said already. `bytes_sent`: of events, so far."""
 
     def __init__(
-        self, socket: WebSocket, outbox: Outbox, take: Take, after: int = 0, first: dict[str, Any] | None = None
+        self,
+        socket: WebSocket,
+        outbox: Outbox,
+        take: Take,
+        after: int = 0,
+        first: dict[str, Any] | None = None,
+        said: Sequence[str] = (),
     ) -> None:
-        self._socket, self._outbox, self._take, self._first = socket, outbox, take, first
-        self.sent = after
+        self._socket, self._outbox, self._take, self._first, self._said = socket, outbox, take, first, said
+        self.sent, self.bytes_sent = after, 0
         self._news = asyncio.Event()
         self._last_words = False  # close when all is sent
         self._ending: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -92,17 +99,15 @@ class Line:
         return task.result()
 
     async def _read_all(self) -> int:
+        for text in self._said:
+            if (code := await self._take(text)) is not None:
+                return code
         while True:
             try:
-                message = await self._socket.receive()
-            except (WebSocketDisconnect, RuntimeError):
-                return LOST
-            if message["type"] == "websocket.disconnect":
-                return int(message.get("code") or LOST)
-            text = message.get("text")
-            if text is None:
-                text = (message.get("bytes") or b"").decode("utf-8", "replace")
-            if (code := await self._take(text)) is not None:
+                said = await hear(self._socket)
+            except WebSocketDisconnect as end:
+                return end.code
+            if (code := await self._take(said)) is not None:
                 return code
 
     async def _send_all(self) -> int:
@@ -116,6 +121,7 @@ class Line:
                     async with asyncio.timeout(STUCK_SECONDS):
                         await self._socket.send_text(text)
                     self.sent += 1
+                    self.bytes_sent += len(text.encode("utf-8", "surrogatepass"))
                 if self._last_words:
                     return OVER
                 self._news.clear()
@@ -124,6 +130,18 @@ class Line:
             return SLOW
         except (WebSocketDisconnect, RuntimeError):
             return LOST
+
+
+async def hear(socket: WebSocket) -> str:
+    """The client's next message; raises WebSocketDisconnect with the close code."""
+    try:
+        message = await socket.receive()
+    except RuntimeError:
+        raise WebSocketDisconnect(LOST) from None
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(int(message.get("code") or LOST))
+    text = message.get("text")
+    return (message.get("bytes") or b"").decode("utf-8", "replace") if text is None else str(text)
 
 
 async def close(socket: WebSocket, code: int, last: dict[str, Any] | None = None) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from tests.web_fakes import Served, eventually
+from tests.web_fakes import ROOM, Served, eventually
 from webapp.app import create_app
 from webapp.settings import Settings
 
@@ -39,7 +39,7 @@ def browser(chromium: str) -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     data = tmp_path_factory.mktemp("e2e") / "data"
-    with Served(create_app(Settings(model=MODEL, data=data))) as served:
+    with Served(create_app(Settings(model=MODEL, data=data, crowd=ROOM))) as served:
         yield served
 
 

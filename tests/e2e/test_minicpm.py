@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.minicpm_folder import build
 from tests.test_template import CHATML, CHATML_TOKENS, byte_tokenizer
-from tests.web_fakes import PATIENCE, Served
+from tests.web_fakes import PATIENCE, ROOM, Served
 from webapp.app import create_app
 from webapp.settings import Settings
 
@@ -66,7 +66,7 @@ def chat_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         num_key_value_heads=1, max_position_embeddings=512, eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder / "model")
-    with Served(create_app(Settings(model=str(folder / "model"), data=folder / "data"))) as served:
+    with Served(create_app(Settings(model=str(folder / "model"), data=folder / "data", crowd=ROOM))) as served:
         yield served
 
 

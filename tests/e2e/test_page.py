@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 import webapp.app
-from tests.web_fakes import FakeModels, Served
+from tests.web_fakes import ROOM, FakeModels, Served
 from webapp.app import create_app
 from webapp.settings import Settings
 
@@ -96,7 +96,7 @@ def test_words_from_people_are_text_and_nothing_else(arena: Any) -> None:
 def fragile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A server that the test may stop."""
     monkeypatch.setattr(webapp.app, "load_model", FakeModels())
-    served = Served(create_app(Settings(data=tmp_path / "data")))
+    served = Served(create_app(Settings(data=tmp_path / "data", crowd=ROOM)))
     yield served
     served.stop()
 
@@ -138,7 +138,7 @@ def test_a_connection_that_comes_back_goes_on_with_what_was_typed(new_page: Any,
 
 def test_a_server_that_is_full_is_told_on_the_page(new_page: Any, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(webapp.app, "load_model", FakeModels())
-    with Served(create_app(Settings(data=tmp_path / "data", slots=1))) as served:
+    with Served(create_app(Settings(data=tmp_path / "data", slots=1, crowd=ROOM))) as served:
         new_page().open(served.url)
         second = new_page()
         second.page.goto(served.url)

@@ -118,6 +118,11 @@ def test_the_gpu_space_converts_its_checkpoint_and_answers_below_a_path(
         ask(arena.page, "Can you tell me about volcanoes?")
         expect(answer(arena.page, "turns")).to_be_visible()
         expect(arena.part("model")).to_contain_text("MiniCPM-duplex")
+        rated = arena.part("rating-turns")
+        for scale in ("Responsiveness", "Human-likeness"):
+            rated.get_by_role("radiogroup", name=scale).get_by_role("radio").nth(2).check()
+        rated.get_by_role("button", name="rate").click()
+        expect(rated.locator('[data-part="message"]')).to_contain_text("saved")
         # browsers ask for this one by themselves
         assert not set(strays) - {"/favicon.ico"}, "everything is asked for below the path"
         assert not arena.problems
@@ -129,6 +134,11 @@ def test_the_study_space_holds_its_study_in_a_frame(new_page: Callable[..., Any]
     frame = arena.page.frame_locator("#space")
     expect(frame.locator('[data-part="contact"]')).to_contain_text("Ann, a@example.org")
     assert not arena.problems
+    with below(PREFIX, study.port) as (url, strays):
+        arena.page.goto(url)
+        expect(arena.page.locator('[data-part="contact"]')).to_contain_text("Ann, a@example.org")
+        assert urlsplit(arena.page.url).path == f"{PREFIX}/study/my-study/"
+        assert not set(strays) - {"/favicon.ico"}
     assert httpx.get(study.url + "results", trust_env=False).status_code == 200
     shown = httpx.get(study.url + "results", headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=120)
     assert shown.status_code == 200 and "Talking with computer programs" in shown.text

@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from tests.study_fakes import PROLIFIC, quick_study
 from tests.study_files import TOKEN
-from tests.web_fakes import Served, eventually
+from tests.web_fakes import ROOM, Served, eventually
 from webapp.app import create_app
 from webapp.settings import Settings
 from webapp.study.database import Answer, Database, Note, Participant, Talk
@@ -37,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, St
     with pytest.MonkeyPatch.context() as patch:
         for name, value in TOKEN.items():
             patch.setenv(name, value)
-        with Served(create_app(Settings(data=folder / "data", ears="off", study=study.folder))) as served:
+        with Served(create_app(Settings(data=folder / "data", ears="off", study=study.folder, crowd=ROOM))) as served:
             yield served, study
 
 

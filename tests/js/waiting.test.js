@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { Replay } from "../../static/replay.js";
 import { runsOf, view } from "../../static/view.js";
 import { Lobby, about } from "../../static/waiting.js";
+import { problemsWith } from "../../static/wire.js";
 
 const queue = (position, waiting, estimate_seconds = null) => ({ type: "duplex.queue", position, waiting, estimate_seconds });
 const ending = (why, seconds) => ({ type: "duplex.ending", why, seconds });
@@ -118,6 +119,16 @@ test("a lost connection loses the position, and nothing else", () => {
   lobby.receive(ended("time"), 0);
   lobby.lost();
   assert.equal(lobby.kind, "ended");
+});
+
+test("the wire knows these events, and refuses what they are not", () => {
+  const wrong = (event) => problemsWith(event, "server").length;
+  for (const event of [queue(1, 2), queue(1, 2, 3.5), ending("idle", 60), { type: "duplex.stays" }, ended("time")]) {
+    assert.equal(wrong(event), 0, event.type);
+  }
+  for (const event of [queue(-1, 2), queue(1, 2, "soon"), ending("bored", 60), ending("idle"), ended("")]) {
+    assert.ok(wrong(event), JSON.stringify(event));
+  }
 });
 
 // — the recording —

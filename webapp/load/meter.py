@@ -24,14 +24,14 @@ WARM_UP = 1 / 3
 
 
 class Meter:
-    """Reads the server's memory each second and fetches its slices. memory: (seconds, bytes). late: all slices."""
+    """Reads the server's memory each second and fetches its slices. memory: (seconds, bytes). late: all slices. strain:
+    the highest level."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.memory: list[tuple[float, float]] = []
         self.late: list[Late] = []
-        self.most_sessions = 0
-        self.strain = 0
+        self.strain: int | None = None  # not known
         self._task: asyncio.Task[None] | None = None
         self._begun, self._own, self._cpu = 0.0, 0.0, 0.0
         self.seconds, self.own_cpu_seconds, self.server_cpu_seconds = 0.0, 0.0, 0.0
@@ -64,8 +64,8 @@ class Meter:
         """Take over what the server tells."""
         self.late += await self.server.slices()
         state = await self.server.state()
-        self.strain = max(self.strain, state["strain"] or 0)
-        self.most_sessions = max(self.most_sessions, state["sessions"] or 0)
+        if state["strain"] is not None:
+            self.strain = max(self.strain or 0, state["strain"])
 
     async def _watch(self) -> None:
         since = 0.0

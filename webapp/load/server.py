@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -29,6 +29,9 @@ from duplex_runtime.errors import BadInput, DuplexError
 from duplex_runtime.strain import Strain
 from webapp.serve import bind
 
+if TYPE_CHECKING:
+    from webapp.settings import Settings
+
 #: Seconds in which a server has to answer after it was started, and to end.
 START_SECONDS, END_SECONDS = 180.0, 20.0
 #: This machine; load tests go nowhere else.
@@ -37,6 +40,8 @@ HERE = ("127.0.0.1", "localhost")
 Late = tuple[float, float]
 _ROOT = "/load/"
 _TRACEBACK = "Traceback (most recent call last)"
+#: How the next of a chain is announced, by us and by Python.
+_CHAINED = ("which led to:", "During handling of", "The above exception was")
 
 
 @dataclass(frozen=True)
@@ -94,16 +99,20 @@ class Server:
 
 
 def tracebacks(log: str) -> list[str]:
-    """What each traceback in a log came to: its last line. One that is cut off counts as well."""
-    found = []
+    """What each traceback in a log came to: its last line. A chain of causes is one; one that is cut off counts."""
+    found: list[str] = []
     lines = log.splitlines()
+    before = ""
     for number, line in enumerate(lines):
         if _TRACEBACK in line:
+            if before.startswith(_CHAINED) and found:
+                found.pop()
             if line.lstrip().startswith("{"):  # a log of JSON lines has it in one
                 found.append(line[-200:])
-                continue
-            last = next((each for each in lines[number + 1 :] if each and not each[0].isspace()), "(cut off)")
-            found.append(last[:200])
+            else:
+                last = next((each for each in lines[number + 1 :] if each and not each[0].isspace()), "(cut off)")
+                found.append(last[:200])
+        before = line or before
     return found
 
 
@@ -231,21 +240,34 @@ def watched(app: Any, places: int) -> Any:
 
 
 def main(handle: str, given: str) -> None:
-    """The process of our own server."""
+    """The process of our own server: as `duplex serve`, with as many places as this machine has now."""
     import socket
     from dataclasses import replace
 
     from webapp.app import create_app
-    from webapp.capacity import measure
+    from webapp.crowd import Crowd
+    from webapp.logs import set_up
     from webapp.serve import server
     from webapp.settings import Settings
 
     values = json.loads(given)
     settings = replace(Settings(), **values | {"data": Path(values["data"])})
-    app = create_app(settings)
-    models = app.state.arena.models
-    places = measure(models, {system: model.engine(settings.slots) for system, model in models.items()}).places
+    set_up(settings.log)
+    places = _places(settings)
+    app = create_app(replace(settings, crowd=Crowd(places=places)))
     server(watched(app, places)).run(sockets=[socket.socket(fileno=int(handle))])
+
+
+def _places(settings: Settings) -> int:
+    """For how many people this machine has places, with models and engines that are gone afterwards."""
+    import torch
+
+    from duplex_runtime.models.load import load_model, load_systems
+    from webapp.capacity import measure
+
+    torch.set_num_threads(1)  # as in the server
+    models = load_systems(settings.model, load_model, quantize=settings.quantize, where=settings.engine)
+    return measure(models, {system: model.engine(settings.slots) for system, model in models.items()}).places
 
 
 if __name__ == "__main__":

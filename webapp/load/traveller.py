@@ -49,6 +49,7 @@ class Traveller:
         self._unsure: deque[tuple[int, str]] = deque()  # sent, and perhaps not taken
         self._socket: Any = None  # None: what is said waits
         self._begun = asyncio.Event()
+        self._left = False  # on purpose
 
     @property
     def connected(self) -> bool:
@@ -72,10 +73,10 @@ class Traveller:
                 await self._socket.send(text)
 
     async def go(self) -> None:
-        """Connect again and again, until cancelled or refused (`failed`)."""
+        """Connect again and again, until cancelled, refused (`failed`) or left."""
         from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-        while not self.failed:
+        while not self.failed and not self._left:
             try:
                 await self._connect()
             except DuplexError as error:
@@ -85,6 +86,7 @@ class Traveller:
 
     async def leave(self) -> None:
         """Close on purpose: the session ends."""
+        self._left = True
         socket, self._socket = self._socket, None
         if socket:
             await socket.close()

@@ -175,6 +175,8 @@ def main(folder: str, port: str) -> None:
     from fastapi import FastAPI
 
     from duplex_runtime.speech.kit import Kit
+    from webapp.admission import Admission, Limits
+    from webapp.metrics import Metrics
     from webapp.realtime import Arena
     from webapp.serve import bind, server
     from webapp.settings import Settings
@@ -183,7 +185,9 @@ def main(folder: str, port: str) -> None:
 
     listener = bind("127.0.0.1", int(port))
     settings = Settings(data=Path(folder) / "data")
-    arena = Arena(settings, {}, {}, Store(settings.data), Kit("off"), ThreadPoolExecutor(1))
+    arena = Arena(
+        settings, {}, {}, Store(settings.data), Kit("off"), ThreadPoolExecutor(1), Admission(Limits()), Metrics()
+    )
     server(OpenStudy(Path(folder)).served(FastAPI(), arena, lambda socket: False)).run(sockets=[listener])
 
 

@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from duplex_runtime.errors import DuplexError
+from webapp.lobby import Entered, enter
 from webapp.realtime import Arena
 from webapp.session import LiveSession
 from webapp.study.blind import Cover, error_event, talk_event
@@ -66,7 +67,10 @@ class Hall:
             if before:
                 await _end(before, elsewhere=True)
             opened = await run_in_threadpool(self.service.open_talk, token)
-            await self._hold(socket, held, opened)
+            async with enter(socket, self.arena.admission, opened.recording) as entered:
+                await self._hold(socket, held, opened, entered)
+        except WebSocketDisconnect:  # they did not want to wait any longer
+            pass
         except DuplexError as error:
             await _close(socket, REFUSED, error_event(*in_words(self.service, socket, error)))
         finally:
@@ -90,12 +94,12 @@ class Hall:
         if held and held.store:
             await held.store()
 
-    async def _hold(self, socket: WebSocket, held: _Held, opened: Opened) -> None:
+    async def _hold(self, socket: WebSocket, held: _Held, opened: Opened, entered: Entered) -> None:
         texts = self.service.texts[opened.language]
         cover = Cover(opened, self.service.study.recordings, texts)
         held.step, held.store = opened.step, partial(self._store, cover, opened)
-        session = LiveSession(self.arena, cover)
-        running = asyncio.create_task(session.hold(socket))
+        session = LiveSession(self.arena, entered.place, cover)
+        running = asyncio.create_task(session.hold(socket, said=entered.said))
         leaving = asyncio.create_task(held.leave.wait())
         storing = asyncio.create_task(self._store_often(session, cover, opened))
         try:
