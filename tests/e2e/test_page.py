@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 import webapp.app
 from tests.web_fakes import ROOM, FakeModels, Served
 from webapp.app import create_app
+from webapp.crowd import Crowd
 from webapp.settings import Settings
 
 pytestmark = pytest.mark.e2e
@@ -136,10 +137,20 @@ def test_a_connection_that_comes_back_goes_on_with_what_was_typed(new_page: Any,
     expect(arena.part("banner")).to_be_hidden(timeout=5000)
 
 
-def test_a_server_that_is_full_is_told_on_the_page(new_page: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_who_comes_to_a_full_server_waits_their_turn_and_then_talks(
+    new_page: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
     monkeypatch.setattr(webapp.app, "load_model", FakeModels())
-    with Served(create_app(Settings(data=tmp_path / "data", slots=1, crowd=ROOM))) as served:
-        new_page().open(served.url)
+    with Served(create_app(Settings(data=tmp_path / "data", crowd=Crowd(places=1)))) as served:
+        first = new_page().open(served.url)
         second = new_page()
         second.page.goto(served.url)
-        expect(second.part("banner-text")).to_contain_text("places are taken")
+        expect(second.page.locator(".da-lobby")).to_contain_text("You are number 1 of 1")
+        expect(second.page.locator(".da-lane-duplex .da-mark").first).to_be_visible()  # the recording to watch
+        first.page.close()
+        expect(second.part("connection")).to_have_text("connected")
+        expect(second.page.locator(".da-lobby")).to_be_hidden()
+        second.type("hello ")
+        second.part("box").press("Enter")
+        expect(second.answer("duplex")).to_contain_text("hi you")
+
