@@ -7,6 +7,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ import pytest
 from openai import AsyncOpenAI
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
+from websockets.exceptions import ConnectionClosedOK
 
+import webapp.openai_events
 from tests.speech_fakes import FakeKit
 from tests.web_fakes import PATIENCE, Client, Place, eventually
 
@@ -179,7 +182,9 @@ def test_without_a_model_and_their_type_both_systems_answer_in_our_events(place:
         assert client.begin()["systems"] == ["duplex", "turns"]
 
 
-def test_a_silent_model_ends_the_wait_with_an_empty_response(place: Place) -> None:
+def test_a_silent_model_ends_the_wait_with_an_empty_response(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webapp.openai_events, "PATIENCE_SECONDS", 0.1)
+
     async def talk(talk: Talk) -> None:
         await talk.connection.session.update(session={"type": "realtime", "output_modalities": ["text"]})
         await talk.connection.response.create()  # to nothing
@@ -201,6 +206,7 @@ def test_a_voice_conversation(place: Place, system: str) -> None:
         assert 300 < stopped.audio_end_ms - started.audio_start_ms < 500
         heard = talk.of("conversation.item.input_audio_transcription.completed")[0]
         assert (heard.transcript, heard.item_id) == ("hello", started.item_id)
+        assert heard.usage.seconds == pytest.approx((stopped.audio_end_ms - started.audio_start_ms) / 1000, abs=0.002)
         assert talk.of("input_audio_buffer.committed")[0].item_id == started.item_id
         sound = b"".join(base64.b64decode(e.delta) for e in talk.of("response.output_audio.delta"))
         assert len(sound) / 2 / RATE == pytest.approx(0.6, abs=0.2)  # two words of 0.3 s
@@ -370,8 +376,8 @@ def test_an_error_says_what_was_expected_and_of_which_event(
         error = (await talk.until("error")).error
         assert (error.code, error.type, error.event_id) == (code, "invalid_request_error", "mine")
         assert words in error.message
-        await talk.write("hello.")  # and the talk goes on
-        await talk.until("response.done")
+        await talk.connection.session.update(session={"type": "realtime"})  # and the talk goes on
+        await talk.until("session.updated")
 
     held(place, talk)
 
@@ -416,3 +422,31 @@ def test_a_closed_connection_frees_its_slot(place: Place) -> None:
 
     held(place, talk)
     eventually(lambda: place.served.sessions() == 0, "the slot is free", seconds=10)
+
+
+def test_a_session_that_the_server_ends_says_why(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = replace(place.served.arena.admission.limits, session_seconds=0.1)
+    monkeypatch.setattr(place.served.arena.admission, "limits", limits)
+
+    async def talk(talk: Talk) -> None:
+        error = (await talk.until("error")).error
+        assert error.code == "session_expired"
+        with pytest.raises(ConnectionClosedOK):
+            await talk.next()
+
+    held(place, talk)
+
+
+def test_two_utterances_are_two_items(place: Place) -> None:
+    async def talk(talk: Talk) -> None:
+        await talk.connection.session.update(session={"type": "realtime", "output_modalities": ["text"]})
+        for _ in range(2):
+            await talk.say()
+            await talk.until("response.done")
+        one, two = talk.of("input_audio_buffer.committed")
+        assert one.item_id != two.item_id
+        items = {event.item.id: event for event in talk.of("conversation.item.done")}
+        assert [event.previous_item_id for event in items.values()] == [None, *list(items)[:-1]]
+
+    place.served.arena.kit = FakeKit(["hello", "goodbye"])
+    held(place, talk)

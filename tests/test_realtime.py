@@ -459,3 +459,13 @@ def test_a_real_network_with_random_weights_replays_as_well(tmp_path: Path, monk
         assert place.replay(session, monkeypatch) == 0
     finally:
         place.close()
+
+
+def test_text_that_is_no_utf8_is_a_message_that_nobody_understands(place: Place) -> None:
+    with Client(place.served.ws) as client:
+        client.begin()
+        client.socket.send(b'{"type": "\xff"}', text=True)
+        assert "unknown event type '\ufffd'" in client.until("error")["error"]["message"]
+        client.type("hello ")
+        client.enter()
+        client.until("response.done", system="duplex")

@@ -13,7 +13,8 @@ import webapp.study.hall as module
 from duplex_runtime.recording import read_log
 from tests.speech_fakes import LOUD, SILENT, FakeKit, frame
 from tests.study_fakes import VOICE, Guest, StudyPlace
-from tests.web_fakes import Client, eventually
+from tests.web_fakes import Client, eventually, room
+from webapp.admission import Admission, Limits
 from webapp.study.database import Talk
 
 SHORT = (("min_seconds = 20", "min_seconds = 1"), ("min_turns = 2", "min_turns = 1"))
@@ -306,3 +307,35 @@ def test_a_voice_is_heard_counted_and_kept_if_allowed(tmp_path: Path) -> None:
             talk = talks(place, guest)[0]
             assert talk.turns == 1
             assert (place.study.recordings / talk.recording).with_suffix(".wav").exists() == audio
+
+
+# — places —
+
+
+def test_who_comes_when_all_places_are_taken_waits_for_one(place: StudyPlace, guest: Guest) -> None:
+    place.served.arena.admission = Admission(Limits(places=1, per_person=None))
+    other = Guest(place)
+    other.go_to("talk-1-1")
+    guest.go_to("talk-1-1")
+    try:
+        with other.talk() as first, guest.talk() as second:
+            first.begin()
+            assert second.until("duplex.queue")["position"] == 1
+            first.close()
+            second.begin()
+    finally:
+        place.served.arena.admission = room()
+
+
+def test_who_cannot_even_wait_is_told_so_in_their_language(place: StudyPlace) -> None:
+    place.served.arena.admission = Admission(Limits(places=1, waiting=0, per_person=None))
+    other, guest = Guest(place), Guest(place)
+    other.go_to("talk-1-1")
+    guest.go_to("talk-1-1")
+    try:
+        with other.talk() as first, guest.talk() as second:
+            first.begin()
+            error = second.until("error")["error"]
+            assert error["code"] == "busy" and "Too many people" in error["message"]
+    finally:
+        place.served.arena.admission = room()

@@ -19,6 +19,7 @@ from starlette.staticfiles import StaticFiles
 from duplex_runtime.errors import BadInput, DuplexError
 from duplex_runtime.models.load import load_model, load_systems
 from duplex_runtime.speech.kit import Kit
+from webapp import reference
 from webapp.admission import Admission
 from webapp.capacity import measure
 from webapp.health import Health
@@ -91,6 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
             return
         await arena.serve(socket)
 
+    reference.mount(app, arena, admitted)
     rates = PersonRates("ratings", MAX_RATINGS)
 
     @app.post("/v1/sessions/{session}/ratings")

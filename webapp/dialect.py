@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from typing import Any, Protocol
 from starlette.types import Message
 from starlette.websockets import WebSocket
 
+from webapp.rates import Rates
+from webapp.sockets import RULES
 from webapp.wire import MAX_BYTES
 
 #: The subprotocol that browsers ask for with OpenAI's clients: they give up if it is not confirmed.
@@ -28,11 +31,13 @@ SUBPROTOCOL = "realtime"
 
 @dataclass(frozen=True)
 class Relay:
-    """What comes of one message: events for our server, texts for the client. `leaves`: the session is over."""
+    """What comes of one message: events for our server, texts for the client. `leaves`: the session is over.
+    `refused`: the client broke the rules of its own protocol."""
 
     server: tuple[dict[str, Any], ...] = ()
     client: tuple[str, ...] = ()
     leaves: bool = False
+    refused: bool = False
 
 
 class Dialect(Protocol):
@@ -71,8 +76,10 @@ class Translated(WebSocket):
         self._connected = False
         self._left = False
         self._inbox: deque[str] = deque()
+        self._outbox: deque[str] = deque()
         self._woken = asyncio.Event()
-        self._lock = asyncio.Lock()  # what comes of one message stays together
+        self._lock = asyncio.Lock()
+        self._rates = Rates(time.monotonic())
         self._reading: asyncio.Task[Message] | None = None
         self._timer: asyncio.Task[None] | None = None
         self._timed: float | None = None
@@ -111,7 +118,11 @@ class Translated(WebSocket):
                     self._deliver(Relay(self._dialect.opening()))
             if self._dialect is None or len(_text(message).encode("utf-8", "surrogatepass")) > MAX_BYTES:
                 return message  # one that is too long, the server refuses
-            await self._pass(self._dialect.inward, _text(message))
+            relay = self._dialect.inward(_text(message))
+            await self._pass(relay)
+            if relay.refused and self._rates.take(time.monotonic(), refused=1):
+                await self._socket.close(RULES)
+                return {"type": "websocket.disconnect", "code": RULES}
         return {"type": "websocket.receive", "text": self._inbox.popleft()}
 
     async def _next(self) -> Message | None:
@@ -142,20 +153,21 @@ class Translated(WebSocket):
                 message = {**message, "subprotocol": SUBPROTOCOL}
             await self._socket.send(message)
         elif message["type"] == "websocket.send" and self._dialect:
-            await self._pass(self._dialect.outward, json.loads(message["text"]))
+            await self._pass(self._dialect.outward(json.loads(message["text"])))
         else:
             await self._socket.send(message)
 
-    async def _pass(self, translate: Callable[..., Relay], *given: Any) -> None:
-        async with self._lock:
-            relay = translate(*given)
-            self._deliver(relay)
-            for text in relay.client:
-                await self._socket.send({"type": "websocket.send", "text": text})
+    async def _pass(self, relay: Relay) -> None:
+        """From both sides; whoever is cut short in it leaves the rest to the next."""
+        self._deliver(relay)
         self._wait()
+        async with self._lock:
+            while self._outbox:
+                await self._socket.send({"type": "websocket.send", "text": self._outbox.popleft()})
 
     def _deliver(self, relay: Relay) -> None:
         self._inbox.extend(json.dumps(event, ensure_ascii=False) for event in relay.server)
+        self._outbox.extend(relay.client)
         self._left |= relay.leaves
         if relay.server or relay.leaves:
             self._woken.set()
@@ -177,7 +189,7 @@ class Translated(WebSocket):
                 continue
             self._timed = None
             try:
-                await self._pass(self._dialect.waited)
+                await self._pass(self._dialect.waited())
             except RuntimeError:  # the client has left
                 return
 

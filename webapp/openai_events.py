@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from starlette.websockets import WebSocket
@@ -37,6 +38,7 @@ from duplex_runtime.speech.kit import Kit
 from webapp.dialect import Relay, Translated
 from webapp.openai_objects import Answer, item_of, response_of, truncated
 from webapp.openai_session import RATE, Wishes, changed, described, opening, system_of
+from webapp.openai_speech import Items, Speech
 from webapp.wire import Typed, error_event, opened, parse
 
 #: Seconds of silence after which a response that was asked for is an empty one, and no more sound is waited for.
@@ -77,16 +79,13 @@ class OpenAI:
         self._opened = self._begun = False  # a session was asked for, and is there
         self._session: Given = {}
         self._number = 0  # of the last event
-        self._items = 0  # that the client did not name
-        self._last_item: str | None = None
+        self._items = Items()
+        self._speech = Speech(self._items)
         self._responses = 0  # of ours: empty ones
         self._answers: list[Answer] = []
         self._asked = False  # a response was asked for and has not begun
         self._fresh = False  # something was said since the response began
         self._sound = False  # was sent since the last commit
-        self._talking, self._heard = False, ""  # an utterance goes on, and its words so far
-        self._utterance: str | None = None  # its item
-        self._committed: str | None = None  # the item that the client knows of already
 
     @property
     def wait_seconds(self) -> float | None:
@@ -124,7 +123,7 @@ class OpenAI:
                 raise BadInput(f"unknown event type {event['type'][:60]!r}: expected one of {known}")
             return does(self, event)
         except DuplexError as error:
-            return self._relay(error_event(error, event_id))
+            return replace(self._relay(error_event(error, event_id)), refused=True)
 
     def _update(self, session: Given, event_id: Any = None) -> Given:
         event = {"type": "session.update", "session": session}
@@ -158,10 +157,13 @@ class OpenAI:
         text = typed.inputs[0].text
         self._fresh = True
         name = item.get("id") if isinstance(item, dict) else None
-        made = item_of(name if isinstance(name, str) else self._name(), "user", [{"type": "input_text", "text": text}])
+        name = name if isinstance(name, str) else self._items.name()
+        made, previous = item_of(name, "user", [{"type": "input_text", "text": text}]), self._items.follow(name)
+        kinds = ("conversation.item.added", "conversation.item.done")
+        told = [{"type": kind, "previous_item_id": previous, "item": made} for kind in kinds]
         # the space: the next item begins a new word
         edit = {"type": "duplex.input.edit", "delete": 0, "insert": text + " "}
-        return self._relay(*self._added(made), server=(edit | _id_of(event),))
+        return self._relay(*told, server=(edit | _id_of(event),))
 
     def _create_response(self, event: Given) -> Relay:
         wanted = event.get("response")
@@ -195,9 +197,7 @@ class OpenAI:
                 "input_audio_buffer_commit_empty", "input_audio_buffer.commit: expected sound first, got none"
             )
         self._sound = False
-        if self._utterance is None or self._utterance == self._committed:
-            self._utterance, self._heard = self._name(), ""
-        return self._relay(*self._commits(), server=({"type": "input_audio_buffer.commit"} | _id_of(event),))
+        return self._relay(*self._speech.commit(), server=({"type": "input_audio_buffer.commit"} | _id_of(event),))
 
     def _clear(self, event: Given) -> Relay:
         self._sound = False
@@ -207,8 +207,8 @@ class OpenAI:
         name, ms = event.get("item_id"), event.get("audio_end_ms")
         answer = next((answer for answer in self._answers if answer.item_id == name), None)
         if answer is None or not isinstance(ms, int) or ms < 0:
-            raise BadInput("conversation.item.truncate: expected item_id of a recent response and audio_end_ms (0 or more), "
-                           f"got {name!r} and {str(ms)[:20]}")  # fmt: skip
+            expected = "conversation.item.truncate: expected item_id of a recent response and audio_end_ms (0 or more)"
+            raise BadInput(f"{expected}, got {str(name)[:40]!r} and {str(ms)[:20]}")
         samples = (answer.since or 0) + ms * RATE // 1000
         played = {"type": "duplex.audio.played", "response_id": answer.source, "samples": samples, "playing": False}
         return self._relay(truncated(answer.item_id, ms), server=(played | _id_of(event),))
@@ -248,9 +248,9 @@ class OpenAI:
         self._asked = self._fresh = False
         parts = sum(answer.source == source for answer in self._answers)
         aloud = bool((self._session.get("audio") or {}).get("voice"))
-        answer = Answer(f"{source}-{parts + 1}" if parts else source, source, aloud, self._last_item)
+        answer = Answer(f"{source}-{parts + 1}" if parts else source, source, aloud)
         self._answers = [*self._answers[-MOST_ANSWERS:], answer]
-        self._last_item = answer.item_id
+        answer.previous = self._items.follow(answer.item_id)
         return [
             *told,
             {"type": "response.created", "response": answer.response},
@@ -345,45 +345,14 @@ class OpenAI:
         return self._answer is not None and not self._answer.told
 
     def _speech_started(self, event: Given) -> list[Given]:
-        if self._utterance is None or self._talking:  # else it was committed before it was noticed
-            self._utterance = self._name()
-        self._talking, self._heard, self._fresh = True, "", True
-        return [{"type": event["type"], "item_id": self._utterance, "audio_start_ms": round(event["at"] * 1000)}]
+        self._fresh = True
+        return self._speech.started(event)
 
     def _transcribed(self, event: Given) -> list[Given]:
-        self._utterance = self._utterance or self._name()
-        self._heard += event["delta"]
-        return [{"type": event["type"], "item_id": self._utterance, "content_index": 0, "delta": event["delta"]}]
+        return self._speech.transcribed(event)
 
     def _speech_stopped(self, event: Given) -> list[Given]:
-        name = self._utterance = self._utterance or self._name()
-        heard = self._heard.strip()
-        previous = self._last_item
-        item = item_of(name, "user", [{"type": "input_audio", "transcript": heard}])
-        told: list[Given] = [{"type": event["type"], "item_id": name, "audio_end_ms": round(event["at"] * 1000)}]
-        told += self._commits()
-        told.append({
-            "type": "conversation.item.input_audio_transcription.completed",
-            "item_id": name,
-            "content_index": 0,
-            "transcript": heard,
-            "usage": {"type": "duration", "seconds": 0.0},
-        })  # fmt: skip
-        told.append({"type": "conversation.item.done", "previous_item_id": previous, "item": item})
-        self._utterance, self._heard, self._talking = None, "", False
-        return told
-
-    def _commits(self) -> list[Given]:
-        """What is being said is an item from now on; the client is told once."""
-        name, previous = self._utterance, self._last_item
-        if name is None or name == self._committed:
-            return []
-        self._committed = self._last_item = name
-        item = item_of(name, "user", [{"type": "input_audio", "transcript": None}], "in_progress")
-        return [
-            {"type": "input_audio_buffer.committed", "item_id": name, "previous_item_id": previous},
-            {"type": "conversation.item.added", "previous_item_id": previous, "item": item},
-        ]
+        return self._speech.stopped(event)
 
     def _deaf(self, event: Given) -> list[Given]:
         text = event["text"][:200]
@@ -397,6 +366,9 @@ class OpenAI:
             self._answer.sounded = True
             return [told, *self._finish()]
         return [told]
+
+    def _ended(self, event: Given) -> list[Given]:
+        return [error_event(DuplexError("session_expired", f"the server ends this session: {event['why']}"))]
 
     def _failed(self, event: Given) -> list[Given]:
         self._opened &= self._begun  # else the next session.update tries again
@@ -418,6 +390,7 @@ class OpenAI:
         "input_audio_buffer.speech_stopped": _speech_stopped,
         "duplex.deaf": _deaf,
         "duplex.audio.problem": _problem,
+        "duplex.ended": _ended,
         "error": _failed,
     }
 
@@ -429,15 +402,6 @@ class OpenAI:
             self._number += 1
             texts.append(json.dumps({"event_id": f"event_{self._number}", **event}, ensure_ascii=False))
         return Relay(server, tuple(texts))
-
-    def _name(self) -> str:
-        self._items += 1
-        return f"item_user-{self._items}"
-
-    def _added(self, item: Given) -> list[Given]:
-        previous, self._last_item = self._last_item, item["id"]
-        kinds = ("conversation.item.added", "conversation.item.done")
-        return [{"type": kind, "previous_item_id": previous, "item": item} for kind in kinds]
 
 
 def _id_of(event: Given) -> Given:

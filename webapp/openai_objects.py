@@ -1,6 +1,6 @@
 """OpenAI's items and responses, as JSON objects; what is in them was read in their client's `openai.types.realtime`.
 
-answer = Answer("duplex-1", "duplex-1", aloud=False, previous=None, text="Hello.")
+answer = Answer("duplex-1", "duplex-1", aloud=False, text="Hello.")
 answer.place     # {"response_id": "duplex-1", "item_id": "item_duplex-1", "output_index": 0, "content_index": 0}
 answer.response  # the object in response.created and response.done
 """
@@ -20,7 +20,7 @@ class Answer:
     id: str
     source: str
     aloud: bool
-    previous: str | None
+    previous: str | None = None
     since: int | None = None
     text: str = ""
     status: str | None = None

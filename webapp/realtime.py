@@ -43,6 +43,7 @@ from duplex_runtime.speech.kit import Kit
 from webapp.admission import Admission
 from webapp.lobby import enter
 from webapp.metrics import Metrics
+from webapp.openai_events import understood
 from webapp.persons import person_of
 from webapp.session import RESUME_SECONDS, LiveSession
 from webapp.settings import Settings
@@ -76,7 +77,13 @@ class Arena:
     _ending: set[asyncio.Task[None]] = field(default_factory=set, init=False, repr=False)
 
     async def serve(self, socket: WebSocket) -> None:
-        """Hold one connection until it ends: a new session's, or a further one of a session that goes on."""
+        """Hold one connection until it ends, of a client that speaks our events or OpenAI's."""
+        async with understood(socket, self.kit) as inner:
+            await self.hold(inner)
+
+    async def hold(self, socket: WebSocket) -> None:
+        """The same for a client that speaks our events: a new session's connection, or a further one of a session
+        that goes on."""
         await socket.accept()
         after: int | None = None
         said: Sequence[str] = ()

@@ -3,11 +3,11 @@
     mount(app, arena, allowed)       # WebSockets at `/` and at `/reference`
     DUPLEX_ORIGINS=http://localhost:3000 duplex serve --port 8765      # then start the page: yarn dev
 
-The page (thunlp/duplex-model, app/components/chat.tsx at 7b947db) opens `ws://localhost:8765` for the model that listens
-while it speaks and `ws://localhost:8766` for the turn-based one; both of our paths hold both, so the second port needs
-a second `duplex serve --port 8766`. Messages are plain text, one a WebSocket message, stripped of white space; empty
-ones count for nothing. Where the published servers (model_server_duplex.py, model_server_normal.py) do something else,
-it is said.
+The page (thunlp/duplex-model, app/components/chat.tsx at 7b947db) opens `ws://localhost:8765` for the model that
+listens while it speaks and `ws://localhost:8766` for the turn-based one. Both of our paths hold both, but the second
+port needs a second `duplex serve --port 8766`. Messages are plain text, one a WebSocket message, stripped of white
+space; empty ones count for nothing. Where the published servers (model_server_duplex.py, model_server_normal.py) do
+something else, it is said.
 
 client → server
   <!new_session!>           a new conversation with the model that listens while it speaks; the one before is over.

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from duplex_runtime.errors import DuplexError
 from webapp.folders import lasts, settle
@@ -79,6 +80,20 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+class Protocol(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket, for which text that is no UTF-8 is a message like others that nobody understands.
+
+    Of itself uvicorn (0.54) closes with 1007, and fails with InvalidState in the server's loop if the client has begun to
+    close as well.
+    """
+
+    def send_receive_event_to_app(self) -> None:
+        """A message is complete."""
+        if self.curr_msg_data_type == "text":
+            self.frames = [b"".join(self.frames).decode("utf-8", "replace").encode()]
+        super().send_receive_event_to_app()
+
+
 class Server(uvicorn.Server):
     """At SIGTERM, which a host sends before it restarts a server, people may finish what they are saying; a second one,
     or Ctrl-C, ends it at once."""
@@ -110,6 +125,7 @@ def server(app: object, drain: Drain | None = None) -> Server:
     """
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
+        ws=Protocol,
         log_config=None,
         log_level="warning",
         ws_max_size=WS_MAX_SIZE,

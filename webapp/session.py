@@ -239,8 +239,9 @@ class LiveSession:
             self._rate = update.audio.rate
 
     async def _change(self, update: SessionUpdate, sounds: Sounds) -> None:
-        if update.slicing or update.baseline:
-            raise DuplexError("session_began", "slices and baseline are set once: open a new session to change them")
+        if update.slicing or update.baseline or update.model:
+            told = "slices, baseline and model are set once: open a new session to change them"
+            raise DuplexError("session_began", told)
         async with self._changing:
             if update.audio:
                 await sounds.update(update.audio)
@@ -278,7 +279,8 @@ class LiveSession:
             "turn_pause_seconds": settings.turn_pause_seconds,
             "baseline": baseline,
         }
-        self._open(slicing, baseline, cut)
+        systems = [cover.system] if cover else [update.model] if update.model else list(arena.models)
+        self._open(systems, slicing, baseline, cut)
         try:
             # shielded: who leaves now still gets the slots, for `close` to give them back
             opened = {s: await asyncio.shield(asyncio.wrap_future(f)) for s, f in self._opening.items()}
@@ -290,8 +292,8 @@ class LiveSession:
             raise
         self._sessions = opened
         self._sounds = sounds = Sounds(arena.kit, arena.pool, self._clock, self._send, self._tell)
-        if cover:
-            sounds.system = cover.system
+        if len(systems) == 1:
+            sounds.system = systems[0]
         if update.audio:
             try:
                 await sounds.update(update.audio)
@@ -301,12 +303,12 @@ class LiveSession:
         arena.metrics.opened()
         self._send({"type": "session.created", "session": self._about(cut, slicing), "at": self._now()})
 
-    def _open(self, slicing: Slicing, baseline: str, cut: dict[str, Any]) -> None:
+    def _open(self, systems: Sequence[str], slicing: Slicing, baseline: str, cut: dict[str, Any]) -> None:
         """Ask the workers for a slot in each model."""
         arena, settings, cover = self.arena, self.arena.settings, self.cover
         sampling = default_sampling(settings.model, settings.seed, settings.idle_threshold)
         header = header_of(settings.model, sampling, {"session": self.id, **cut})
-        for system in [cover.system] if cover else arena.models:
+        for system in systems:
             model = arena.models[system]
             conversation = model.conversation(system, slicing, settings.turn_pause_seconds, baseline == "barge-in")
             observers: list[Observer] = [ToSession(self._happened), *(cover.observers(self._clock) if cover else ())]
@@ -331,7 +333,7 @@ class LiveSession:
             "slice_seconds": cut["slice_seconds"],
             "tokens_per_second": slicing.tokens_per_second,
             "baseline": cut["baseline"],
-            "systems": list(self.arena.models),
+            "systems": list(self._sessions),
             "audio": self._sounds.about(),
             "resume": {"token": self.token, "seconds": RESUME_SECONDS},
         }

@@ -46,7 +46,7 @@ class Batch:
 
 
 class Slots:
-    """Keys and values [count, 2, heads, length, head_size] for each layer. Memory is touched as slots fill."""
+    """Keys and values [count, 2, heads, length, head_size] for each layer, all of it taken at once."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Slots:
     ) -> None:
         self.count, self.length, self.device = count, length, torch.device(device)
         shape = (count, 2, heads, length, head_size)
-        # zeros come from fresh pages of the system: a slot costs memory from its first token on
+        # zeroed now, so that no slice has to wait for fresh pages of the system
         self.layers = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
 
     @property

@@ -174,6 +174,9 @@ export class Talk {
   /** @param {any} event */
   #receive(event) {
     switch (event.type) {
+      case "duplex.queue": // all places are taken, and theirs will come
+        this.given.onTrouble(this.given.texts.say("error.busy"));
+        break;
       case "session.created":
         this.#created(event);
         break;

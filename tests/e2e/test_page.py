@@ -153,4 +153,3 @@ def test_who_comes_to_a_full_server_waits_their_turn_and_then_talks(
         second.type("hello ")
         second.part("box").press("Enter")
         expect(second.answer("duplex")).to_contain_text("hi you")
-

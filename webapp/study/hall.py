@@ -36,6 +36,8 @@ STORE_SECONDS = 3.0
 LATE_TRIES = 20
 #: How long a socket may take to close.
 CLOSE_SECONDS = 2.0
+#: Why there is no place; the page tries again.
+NO_PLACE = ("full", "too_many", "draining")
 #: WebSocket close codes: the talk is over, it is refused, it goes on in another connection.
 OVER, REFUSED, ELSEWHERE = 1000, 4403, 4409
 
@@ -72,6 +74,8 @@ class Hall:
         except WebSocketDisconnect:  # they did not want to wait any longer
             pass
         except DuplexError as error:
+            if error.code in NO_PLACE:
+                error = self.service.refusal("busy")
             await _close(socket, REFUSED, error_event(*in_words(self.service, socket, error)))
         finally:
             held.gone.set()

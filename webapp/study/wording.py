@@ -14,7 +14,7 @@ from webapp.study.texts import say
 
 #: Said in the browser's language, for whose place it is was not known.
 NAMELESS = frozenset(
-    {"bad_request", "no_token", "wrong_token", "unknown_language", "conflict", "already_taken", "too_large"}
+    {"bad_request", "no_token", "wrong_token", "unknown_language", "conflict", "already_taken", "too_large", "busy"}
 )
 
 
