@@ -151,6 +151,7 @@ class Arena:
     async def _left(self, session: LiveSession, code: int) -> None:
         """A connection ended, and no other took its place."""
         if not session.resumable or code in FINAL:
+            log.info("over (%d)", code, extra={"session": session.id})
             await self._end(session)
             return
         self.metrics.lost()

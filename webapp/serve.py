@@ -83,8 +83,8 @@ def bind(host: str, port: int) -> socket.socket:
 class Protocol(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket, for which text that is no UTF-8 is a message like others that nobody understands.
 
-    Of itself uvicorn (0.54) closes with 1007, and fails with InvalidState in the server's loop if the client has begun to
-    close as well.
+    Of itself uvicorn (0.54) closes with 1007, and fails with InvalidState in the server's loop if the client has begun
+    to close as well.
     """
 
     def send_receive_event_to_app(self) -> None:

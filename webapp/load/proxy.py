@@ -24,6 +24,7 @@ class _Pipe:
         self._loop = asyncio.get_running_loop()
         self._chunks: deque[tuple[float, bytes]] = deque()  # when it leaves; nothing: the end
         self._came = asyncio.Event()
+        self._cut = False
 
     async def take(self) -> None:
         """Read until the end."""
@@ -40,6 +41,8 @@ class _Pipe:
                 self._came.clear()
                 await self._came.wait()
             await asyncio.sleep(self._chunks[0][0] - self._loop.time())
+            if self._cut:  # what was to arrive has arrived: again it would garble the stream
+                return
             _, data = self._chunks.popleft()
             if not data:
                 self._target.write_eof()
@@ -51,6 +54,7 @@ class _Pipe:
         """A random part of what is on its way still arrives, which may end inside of a message."""
         flying = b"".join(data for _, data in self._chunks)
         self._target.write(flying[: rng.randint(0, len(flying))])
+        self._cut = True
 
 
 class Proxy:
