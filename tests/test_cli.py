@@ -23,6 +23,9 @@ COMMANDS = (
     "bench",
     "study",
     "report",
+    "deploy",
+    "doctor",
+    "loadtest",
 )
 TALK = """\
 {"at": 0.0, "text": "tell me "}

@@ -68,8 +68,8 @@ def while_served(monkeypatch: pytest.MonkeyPatch, look: Callable[[int], None]) -
     """`serve` ends when `look`, which gets the port, has returned; what it raises comes out of `serve`."""
 
     class Looked:
-        def __init__(self, app: Any) -> None:
-            self._server = server(app)
+        def __init__(self, app: Any, drain: Any) -> None:
+            self._server = server(app, drain)
 
         def run(self, sockets: list[Any]) -> None:
             thread = threading.Thread(target=self._server.run, kwargs={"sockets": sockets}, daemon=True)

@@ -28,9 +28,16 @@ Drain = Callable[[], Coroutine[Any, Any, None]]
 WS_MAX_SIZE = 4 * 1024 * 1024
 
 
+def bound_kernels() -> None:
+    """Keep oneDNN's compiled kernels, one for each length of input, from filling the memory; before torch is imported."""
+    for name in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+        os.environ.setdefault(name, "32")
+
+
 def serve(settings: Settings, open_browser: bool = False, share: bool = False) -> int:
     """Serve until Ctrl-C, with `share` also to everybody; raises DuplexError if the port is taken or there is no
     tunnel."""
+    bound_kernels()
     set_up(settings.log)
     for line in settle(os.environ):
         print(f"Duplex Arena: {line}", flush=True)
