@@ -29,7 +29,7 @@ WS_MAX_SIZE = 4 * 1024 * 1024
 
 
 def bound_kernels() -> None:
-    """Keep oneDNN's compiled kernels, one for each length of input, from filling the memory; before torch is imported."""
+    """Keep oneDNN's kernels, one for each length of input, from filling the memory. Before torch is imported."""
     for name in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
         os.environ.setdefault(name, "32")
 

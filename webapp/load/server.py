@@ -244,10 +244,12 @@ def main(handle: str, given: str) -> None:
     import socket
     from dataclasses import replace
 
+    from webapp.serve import bound_kernels, server
+
+    bound_kernels()
     from webapp.app import create_app
     from webapp.crowd import Crowd
     from webapp.logs import set_up
-    from webapp.serve import server
     from webapp.settings import Settings
 
     values = json.loads(given)
