@@ -85,6 +85,8 @@ class TurnConversation:
         self._spoken = Spoken(vocabulary)
         self._free_at = 0.0
         self._asked = ""
+        self._message = ""  # what it answers: that, behind what it was asked before and never began to answer
+        self._unanswered = ""
         self._index = 0
         self._responses = 0
         self._events: list[Event] = []
@@ -150,10 +152,15 @@ class TurnConversation:
         saying = self._saying
         heard = saying.whole_words(at)
         unheard = len(saying.tokens) - heard
-        if unheard:
+        if not heard:  # a turn that never began: what was asked goes on with what comes now
+            del self.stream[self._turns.pop() :], self._noted[-1]
+            self._cached = min(self._cached, len(self.stream))
+            self._unanswered = self._message
+        elif unheard:
             del self.stream[len(self.stream) - 1 - unheard :]
             self._cached = min(self._cached, len(self.stream))
             self.stream.append(self.layout.eos)
+        if unheard:
             self._events.append(Cut(self.system, saying.response_id, saying.slice, at, saying.cut(heard)))
         self._free_at = at
         self._events.append(Yield(self.system, at))
@@ -204,8 +211,9 @@ class TurnConversation:
         self._asked, self._typed, self._enter, self._aloud = self._typed.strip(), "", False, False
         self._editable = 0
         self._closed_at = now
+        self._message, self._unanswered = f"{self._unanswered} {self._asked}".strip()[-MAX_TYPED:], ""
         room = self.memory.limit - MAX_ANSWER
-        ids = self.layout.user(self.vocabulary, self._asked, room - 2 * len(self.layout.user_marker) - 8)
+        ids = self.layout.user(self.vocabulary, self._message, room - 2 * len(self.layout.user_marker) - 8)
         while self._turns and len(self.stream) + len(ids) > room:
             self._forget()
         self._turns.append(len(self.stream))

@@ -5,8 +5,15 @@ import itertools
 import pytest
 from fakes import Bytes, Talk, Words, answering, keys, pairs_of, silent, turns_talk
 
-from duplex_runtime.baseline import MAX_ANSWER, SENTENCE_TURN_SECONDS, SPOKEN_TURN_SECONDS, TYPED_TURN_SECONDS
+from duplex_runtime.baseline import (
+    MAX_ANSWER,
+    SENTENCE_TURN_SECONDS,
+    SPOKEN_TURN_SECONDS,
+    TYPED_TURN_SECONDS,
+    TurnConversation,
+)
 from duplex_runtime.duplex import MAX_TYPED, Memory
+from duplex_runtime.engine.requests import Output
 from duplex_runtime.errors import BadInput
 from duplex_runtime.events import (
     Cut,
@@ -208,6 +215,37 @@ def test_broken_into_while_the_engine_works_it_ends_there() -> None:
     assert not talk.conversation.interrupted
     talk.play([(0.5, Enter())])
     assert talk.pairs[-1] == ("hello", "hi you")
+
+
+def broken_into(conversation: TurnConversation, text: str, at: float, words: str = "") -> None:
+    """Somebody asks, and types on before the first of the words is there."""
+    conversation.hear(UserText(text), at)
+    conversation.hear(Enter(), at)
+    request = conversation.due(at)
+    assert request
+    conversation.hear(UserText("and "), at + 0.1)
+    length = request.truncate_to + len(request.ids)
+    for token in conversation.vocabulary.encode(words):
+        conversation.apply(Output(0, token, False, length), at + 0.2)
+        length += 1
+    conversation.apply(Output(0, None, True, length, stopped=True), at + 0.3)
+
+
+@pytest.mark.parametrize("words", ["", "hi"])
+def test_who_breaks_in_before_the_first_word_goes_on_with_what_they_asked(words: str) -> None:
+    """No empty message of the model stays in its memory, which it was never trained on."""
+    conversation = talking(barge_in=True).conversation
+    broken_into(conversation, "one", 0.0, words)
+    broken_into(conversation, "two", 1.0, words)
+    conversation.hear(UserText("hello"), 2.0)
+    conversation.hear(Enter(), 2.0)
+    request = conversation.due(2.0)
+    assert request and request.truncate_to <= len(conversation.stream)
+    assert pairs_of(conversation.stream, conversation.vocabulary, conversation.layout) == [
+        ("one and two and hello", None)
+    ]
+    said = [e.user for e in conversation.take_events() if isinstance(e, Slice)]
+    assert said == (["one", "and two"] if words else [])  # each word is told once
 
 
 def test_without_barge_in_a_sound_is_nothing() -> None:

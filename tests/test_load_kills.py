@@ -161,10 +161,7 @@ def test_a_real_server_loses_nothing(place: Place, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(kills, "QUESTION_SECONDS", (0.0, 0.1))
     monkeypatch.setattr(kills, "QUIET_SECONDS", 0.3)
     monkeypatch.setattr(kills, "QUESTIONS", ("hello.", "goodbye.", "how are you?"))
-    for seed in range(5):  # the fake engine cannot read a stream in which an answer was stopped before its first word
-        found = asyncio.run(kills.run(place.served.port, place.settings.data / "recordings", 12, seed, people=3))
-        if not found["kill_why"]:
-            break
+    found = asyncio.run(kills.run(place.served.port, place.settings.data / "recordings", 12, 0, people=3))
     assert found["kills"] >= 12 and found["resumed"] >= 6
     assert found["texts"] > 20 and found["events"] > 20
     assert (found["lost"], found["doubled"], found["not_resumed"]) == (0, 0, 0), found
