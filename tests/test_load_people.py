@@ -13,9 +13,8 @@ from websockets.asyncio.server import serve
 
 from duplex_runtime.errors import DuplexError
 from duplex_runtime.evaluation.scenarios import Scenario, parse_scenario
-from duplex_runtime.events import Edit, Enter, UserText
 from webapp.load import people
-from webapp.load.people import Seen, Visitor, client_event, crowd, enter, troubles, typable
+from webapp.load.people import Seen, Visitor, crowd, enter, troubles, typable
 from webapp.load.talks import figures_of
 
 SHORT = parse_scenario("short.txt", ["situation  smooth", "pace  fast", "0.1 s  turn  hello."])
@@ -51,12 +50,6 @@ def created(**session: Any) -> dict[str, Any]:
 
 def queue(position: int) -> dict[str, Any]:
     return {"type": "duplex.queue", "position": position, "waiting": 3, "estimate_seconds": 4}
-
-
-def test_what_is_typed_travels_as_edits() -> None:
-    assert client_event(UserText("a")) == {"type": "duplex.input.edit", "delete": 0, "insert": "a"}
-    assert client_event(Edit(2)) == {"type": "duplex.input.edit", "delete": 2, "insert": ""}
-    assert client_event(Enter()) == {"type": "duplex.input.enter"}
 
 
 def test_there_are_many_scenarios_that_can_be_typed() -> None:

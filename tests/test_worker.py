@@ -99,11 +99,11 @@ def test_a_forward_pass_that_fails_is_told_and_does_not_end_the_worker() -> None
 
 
 def test_stop_waits_for_the_thread() -> None:
-    worker = Worker("a model", Loop(FakeEngine()))
+    worker = Worker("duplex", Loop(FakeEngine()))
     assert worker.alive
     worker.stop()
     assert not worker.alive
-    assert not [t for t in threading.enumerate() if t.name == "a model"]
+    assert not [t for t in threading.enumerate() if t.name == "duplex"]
 
 
 def test_stopping_twice_is_no_error() -> None:

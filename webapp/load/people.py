@@ -24,8 +24,9 @@ from duplex_runtime.evaluation.acts import ASKING, Act
 from duplex_runtime.evaluation.conduct import Acting
 from duplex_runtime.evaluation.person import Person
 from duplex_runtime.evaluation.scenarios import Scenario, library
-from duplex_runtime.events import Cut, Delta, Edit, Enter, Input, UserText
+from duplex_runtime.events import Cut, Delta
 from duplex_runtime.slices import Slicing
+from webapp.live import on_the_wire
 
 #: Seconds for a connection to open, and without any message after which a server is dead: it pings every 15.
 PATIENCE_SECONDS, DEAD_SECONDS = 30.0, 45.0
@@ -65,18 +66,6 @@ class Seen:
     def late_share(self) -> list[float]:
         """Of each slice, as a share of half its period: 1 and more is too late."""
         return [2 * seconds / period for seconds, period in self.slices]
-
-
-def client_event(done: Input) -> dict[str, Any]:
-    """What a client sends for something typed."""
-    match done:
-        case UserText(text):
-            return {"type": "duplex.input.edit", "delete": 0, "insert": text}
-        case Edit(delete):
-            return {"type": "duplex.input.edit", "delete": delete, "insert": ""}
-        case Enter():
-            return {"type": "duplex.input.enter"}
-    raise TypeError(f"cannot be typed: {done}")
 
 
 def typable() -> tuple[Scenario, ...]:
@@ -203,7 +192,7 @@ class Visitor:
             inputs = actor.act(now - self._begun)
             for done in inputs:
                 self._seq += 1
-                await socket.send(json.dumps(client_event(done) | {"seq": self._seq}))
+                await socket.send(json.dumps(on_the_wire(done) | {"seq": self._seq}))
             if inputs:
                 self.seen.lag.append(-wait)
             if self._planned and now - self._begun >= self._planned.end:
