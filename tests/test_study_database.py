@@ -3,6 +3,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,24 @@ def test_many_may_open_it_at_once(url: str) -> None:
     assert len(opened) == 4
     for database in opened:
         database.close()
+
+
+def test_a_new_file_that_another_is_writing_is_opened_when_they_have_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite does not wait for a writer when it changes a file's mode."""
+    with closing(sqlite3.connect(tmp_path / "study.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        waits: list[float] = []
+
+        def finish(seconds: float) -> None:
+            waits.append(seconds)
+            if other.in_transaction:
+                other.execute("COMMIT")
+
+        monkeypatch.setattr(module.time, "sleep", finish)
+        Database(f"sqlite:///{tmp_path / 'study.db'}").close()
+    assert waits
 
 
 def test_a_block_that_raises_leaves_nothing(database: Database) -> None:
