@@ -2,6 +2,7 @@
 
 from random import Random
 
+import psutil
 import pytest
 import torch
 
@@ -90,3 +91,14 @@ def test_appending_moves_nothing() -> None:
 
 def test_bytes_of_a_token() -> None:
     assert slots_of().bytes_per_token == 2 * 2 * 2 * SIZE * 4  # layers, keys and values, heads, numbers, float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_slots_that_nobody_used_take_no_memory(dtype: torch.dtype) -> None:
+    process = psutil.Process()
+    before = process.memory_info().rss
+    slots = Slots(layers=2, heads=4, head_size=64, count=128, length=1024, dtype=dtype)
+    size = sum(layer.nbytes for layer in slots.layers)
+    assert size >= 2**28
+    assert process.memory_info().rss - before < size / 10
+    assert not slots.layers[1][-1].any()

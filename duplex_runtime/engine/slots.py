@@ -1,4 +1,4 @@
-"""The key-value cache of all conversations: one preallocated row a slot, appended in place, nothing copied.
+"""The key-value cache of all conversations: one row a slot, set aside at once, appended in place, nothing copied.
 
     slots = Slots(layers=6, heads=4, head_size=64, count=64, length=1000)
     batch = slots.batch(parts)                       # once a forward pass
@@ -9,6 +9,8 @@ The new tokens of all parts lie behind each other in one dimension, so no pass i
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,7 +48,10 @@ class Batch:
 
 
 class Slots:
-    """Keys and values [count, 2, heads, length, head_size] for each layer, all of it taken at once."""
+    """Keys and values [count, 2, heads, length, head_size] for each layer.
+
+    On a CPU a slot takes memory as it fills for the first time, and keeps it.
+    """
 
     def __init__(
         self,
@@ -60,8 +65,7 @@ class Slots:
     ) -> None:
         self.count, self.length, self.device = count, length, torch.device(device)
         shape = (count, 2, heads, length, head_size)
-        # zeroed now, so that no slice has to wait for fresh pages of the system
-        self.layers = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
+        self.layers = [_zeros(shape, dtype, self.device) for _ in range(layers)]
 
     @property
     def bytes_per_token(self) -> int:
@@ -134,3 +138,13 @@ class Slots:
             for group in batch.groups
         ]
         return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    # straight from the system, whose fresh pages are zero: `torch.zeros` would write them all, and so take them all.
+    # A token of each head needs a new page every few tokens, which takes well below a microsecond.
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    pages = mmap.mmap(-1, math.prod(shape) * dtype.itemsize, **private)
+    return torch.frombuffer(pages, dtype=dtype).view(shape)
