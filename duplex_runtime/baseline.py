@@ -11,6 +11,7 @@ from duplex_runtime.duplex import MAX_TYPED, Memory
 from duplex_runtime.engine.requests import Output, SliceRequest
 from duplex_runtime.errors import BadInput
 from duplex_runtime.events import (
+    Cancel,
     Cut,
     Deaf,
     Delta,
@@ -100,6 +101,9 @@ class TurnConversation:
         if isinstance(event, Voiced):
             self._voiced = event.on
             return
+        if isinstance(event, Cancel):
+            self._cancel(event, at)
+            return
         if isinstance(event, Heard):
             if self._answering and self._voiced and event.response_id == self._saying.response_id:
                 pace = self.slicing.voice_character_seconds
@@ -138,13 +142,21 @@ class TurnConversation:
     def _breaks_in(self, event: Input, at: float) -> bool:
         """Does this end the answer? Then the rest of it was never said."""
         begins = isinstance(event, SpeechStart) or (isinstance(event, UserText) and bool(event.text.strip()))
-        if not self.barge_in or not (begins or self._broken_off_at is not None):
+        if not (self.barge_in and begins) and self._broken_off_at is None:
             return False
-        if self._in_engine:
-            self._broken_off_at = at if self._broken_off_at is None else self._broken_off_at
-        else:
-            self._break_off(at)
+        self._stop(at)
         return True
+
+    def _cancel(self, event: Cancel, at: float) -> None:
+        over = at >= self._free_at and not self._in_engine
+        if self._answering and not over and event.response_id in (None, self._saying.response_id):
+            self._stop(at)
+
+    def _stop(self, at: float) -> None:
+        if not self._in_engine:
+            self._break_off(at)
+        elif self._broken_off_at is None:
+            self._broken_off_at = at
 
     def _break_off(self, at: float) -> None:
         """What was not seen or heard by `at` is cut."""
@@ -169,7 +181,7 @@ class TurnConversation:
 
     @property
     def interrupted(self) -> bool:
-        """With barge-in: the person broke in while the engine makes words."""
+        """The answer was broken off while the engine makes words."""
         return self._broken_off_at is not None
 
     @property

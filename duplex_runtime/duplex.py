@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from duplex_runtime.engine.requests import Output, SliceRequest
 from duplex_runtime.errors import BadInput
 from duplex_runtime.events import (
+    Cancel,
     Cut,
     Delta,
     Edit,
@@ -145,6 +146,8 @@ class DuplexConversation:
         if isinstance(event, Heard):
             self._played(event, at)
             return
+        if isinstance(event, Cancel) and not self._says(event.response_id):
+            return
         if self._in_engine:  # the stream must not change under the engine
             self._waiting.append((event, at))
             return
@@ -154,6 +157,9 @@ class DuplexConversation:
             return
         if isinstance(event, Voiced):
             self._voiced = event.on
+            return
+        if isinstance(event, Cancel):
+            self._cancel(at)
             return
         match event:
             case UserText(text, spoken):
@@ -186,6 +192,18 @@ class DuplexConversation:
             sayings = (*self._earlier, self._speech)
             self._free_at = follow_playback(sayings, event.characters, at, self.slicing.voice_character_seconds)
 
+    def _says(self, response_id: str | None) -> bool:
+        """Is this the answer in progress?"""
+        return self._speech is not None and response_id in (None, self._speech.response_id)
+
+    def _cancel(self, at: float) -> None:
+        self._finish_speech(at)
+        if self._speech:
+            self._cut_unseen(at)
+            self._events.append(Yield(self.system, at))
+            self._done("cancelled", at)
+            self._awake = False
+
     def _held(self) -> int:
         """Characters in no slice yet."""
         return len(self._typed) + sum(len(e.text) for e, _ in self._waiting if isinstance(e, UserText))
@@ -214,9 +232,12 @@ class DuplexConversation:
 
     @property
     def interrupted(self) -> bool:
-        """The person says something while the engine makes words: what it would make now, nobody will see."""
+        """The person says something, or wants it to stop, while the engine makes words: what it would make now, nobody
+        will see."""
         speaking = self._in_engine and self._speech is not None and self._speech.slice == self._deciding[-1].index
-        return speaking and any(isinstance(e, UserText) and e.text.strip() for e, _ in self._waiting)
+        return speaking and any(
+            isinstance(e, Cancel) or (isinstance(e, UserText) and e.text.strip()) for e, _ in self._waiting
+        )
 
     @property
     def quiet(self) -> bool:

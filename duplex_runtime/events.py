@@ -56,6 +56,14 @@ class SpeechEnd:
 
 
 @dataclass(frozen=True)
+class Cancel:
+    """The answer in progress shall stop, though nothing was said; with `response_id` only that one. What was not seen
+    or heard of it by now is forgotten. Without an answer in progress it is nothing."""
+
+    response_id: str | None = None
+
+
+@dataclass(frozen=True)
 class Voiced:
     """Whether answers are spoken aloud from now on: then what counts is what was heard."""
 
@@ -70,7 +78,7 @@ class Heard:
     characters: int
 
 
-Input = UserText | Edit | Enter | Pace | SpeechStart | SpeechEnd | Voiced | Heard
+Input = UserText | Edit | Enter | Cancel | Pace | SpeechStart | SpeechEnd | Voiced | Heard
 
 # — what the conversation does —
 
@@ -152,7 +160,7 @@ class Yield(Event):
 
 @dataclass(frozen=True)
 class ResponseDone(Event):
-    """An answer ended: `completed`, or `cancelled` where the model yielded."""
+    """An answer ended: `completed`, or `cancelled` where the model yielded or was told to stop."""
 
     type: ClassVar[str] = "response.done"
     response_id: str

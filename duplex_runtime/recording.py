@@ -17,6 +17,7 @@ from duplex_runtime.engine.requests import Engine, Output, Sampling, SliceReques
 from duplex_runtime.errors import BadInput
 from duplex_runtime.events import (
     SYSTEMS,
+    Cancel,
     Edit,
     Enter,
     Event,
@@ -43,6 +44,8 @@ def input_to_json(event: Input) -> dict[str, Any]:
             return {"delete": delete}
         case Enter():
             return {"enter": True}
+        case Cancel(response_id):
+            return {"cancel": response_id}
         case Pace(level):
             return {"pace": level}
         case SpeechStart():
@@ -64,6 +67,8 @@ def input_from_json(value: dict[str, Any]) -> Input:
             return Edit(delete)
         case {"enter": True}:
             return Enter()
+        case {"cancel": None | str() as response_id}:
+            return Cancel(response_id)
         case {"pace": int(level)} if 0 <= level < len(LEVELS) and not isinstance(level, bool):
             return Pace(level)
         case {"speech": True}:
@@ -74,7 +79,7 @@ def input_from_json(value: dict[str, Any]) -> Input:
             return Voiced(on)
         case {"heard": int(characters), "response_id": str(response_id)} if characters >= 0:
             return Heard(response_id, characters)
-    known = '"text", "delete", "enter", "pace", "speech", "voiced" or "heard"'
+    known = '"text", "delete", "enter", "cancel", "pace", "speech", "voiced" or "heard"'
     raise BadInput(f"expected {known}, got {sorted(value)}")
 
 

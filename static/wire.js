@@ -17,11 +17,12 @@
  *   audio?: AudioUpdate}}} SessionUpdate
  * @typedef {{type: "duplex.input.edit", delete: number, insert: string}} InputEdit
  * @typedef {{type: "duplex.input.enter"}} InputEnter
+ * @typedef {{type: "response.cancel", response_id?: string}} Cancel
  * @typedef {{type: "input_audio_buffer.append", audio: string}} AudioAppend
  * @typedef {{type: "input_audio_buffer.commit"}} AudioCommit
  * @typedef {{type: "duplex.audio.played", response_id: string, samples: number, playing: boolean}} AudioPlayed
  * @typedef {{type: "duplex.ack", after: number}} Ack
- * @typedef {SessionUpdate | InputEdit | InputEnter | AudioAppend | AudioCommit | AudioPlayed | Ack} ClientEvent
+ * @typedef {SessionUpdate | InputEdit | InputEnter | Cancel | AudioAppend | AudioCommit | AudioPlayed | Ack} ClientEvent
  *
  * @typedef {{name: string, offline: boolean, note: string}} Ears
  * @typedef {{id: string, name: string, note: string}} ServerVoice
@@ -150,6 +151,7 @@ const CLIENT_EVENTS = {
   "duplex.audio.played": { response_id: isName, samples: isCount, playing: isFlag },
   "duplex.input.edit": { delete: isCount, insert: isInsert },
   "duplex.input.enter": {},
+  "response.cancel": { response_id: isOptional(isName) },
   "duplex.ack": { after: isCount },
 };
 

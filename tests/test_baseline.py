@@ -16,6 +16,7 @@ from duplex_runtime.duplex import MAX_TYPED, Memory
 from duplex_runtime.engine.requests import Output
 from duplex_runtime.errors import BadInput
 from duplex_runtime.events import (
+    Cancel,
     Cut,
     Deaf,
     Delta,
@@ -246,6 +247,33 @@ def test_who_breaks_in_before_the_first_word_goes_on_with_what_they_asked(words:
     ]
     said = [e.user for e in conversation.take_events() if isinstance(e, Slice)]
     assert said == (["one", "and two"] if words else [])  # each word is told once
+
+
+@pytest.mark.parametrize("barge_in", [False, True])
+def test_told_to_stop_it_forgets_what_nobody_saw(barge_in: bool) -> None:
+    talk = talking(barge_in=barge_in).play([(0.0, UserText("tell me")), (0.1, Enter()), (2.0, Cancel())])
+    assert [(d.status, d.at) for d in talk.of(ResponseDone)] == [("cancelled", 2.0)]
+    assert talk.of(Deaf) == []
+    said = talk.pairs[0][1]
+    assert said and LONG.startswith(said) and said != LONG
+    talk.play([(30.0, UserText("hello")), (30.1, Enter())])
+    assert talk.pairs[1] == ("hello", "hi you")
+
+
+def test_told_to_stop_while_the_engine_works_it_hears_what_comes_then() -> None:
+    talk = talking().hear(UserText("tell me")).hear(Enter())
+    talk.loop.turn()
+    talk.hear(Cancel()).hear(UserText("hello"))
+    while talk.engine.busy:
+        talk.loop.turn()
+    talk.play([(0.5, Enter())])
+    assert talk.of(Deaf) == []
+    assert talk.pairs[-1] == ("hello", "hi you")
+
+
+def test_only_the_answer_in_progress_is_stopped() -> None:
+    script = [(0.0, UserText("hello")), (0.1, Enter()), (0.2, Cancel("turns-7")), (30.0, Cancel())]
+    assert [d.status for d in talking().play(script).of(ResponseDone)] == ["completed"]
 
 
 def test_without_barge_in_a_sound_is_nothing() -> None:

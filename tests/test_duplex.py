@@ -19,9 +19,10 @@ from fakes import (
 )
 
 from duplex_runtime.duplex import MAX_TYPED, DuplexConversation, Memory
-from duplex_runtime.engine.requests import Sampling
+from duplex_runtime.engine.requests import Output, Sampling
 from duplex_runtime.errors import BadInput
 from duplex_runtime.events import (
+    Cancel,
     Cut,
     Delta,
     Edit,
@@ -365,6 +366,54 @@ def test_a_model_that_stops_for_the_person_yields() -> None:
     talk = explaining().play([*keys("tell me.", seconds=0.0), (0.95, UserText("stop. "))])
     assert [y.at for y in talk.of(Yield)] == [pytest.approx(1.25)]
     assert [d.status for d in talk.of(ResponseDone)] == ["cancelled"]
+
+
+def test_told_to_stop_it_forgets_what_nobody_saw_and_hears_on() -> None:
+    talk = explaining().play([*keys("tell me.", seconds=0.0), (0.95, Cancel()), (3.0, UserText("hello. "))])
+    assert [y.at for y in talk.of(Yield)] == [0.95]
+    assert [(d.response_id, d.status) for d in talk.of(ResponseDone)] == [
+        ("duplex-1", "cancelled"),
+        ("duplex-2", "completed"),
+    ]
+    assert talk.pairs == [("tell me.", seen(talk.events)["duplex-1"].strip()), ("hello.", "hi you")]
+    assert LONG.startswith(seen(talk.events)["duplex-1"].strip())
+
+
+@pytest.mark.parametrize("event", [Cancel("duplex-7"), Cancel("turns-1")])
+def test_to_stop_another_answer_is_nothing(event: Cancel) -> None:
+    assert said_by_model(explaining().play([*keys("tell me.", seconds=0.0), (0.95, event)])) == LONG
+
+
+def test_with_no_answer_to_stop_there_is_nothing_to_tell() -> None:
+    talk = explaining().play([(0.0, Cancel()), (0.1, UserText("hello. ")), (9.0, Cancel())])
+    assert talk.of(Yield) == []
+    assert [d.status for d in talk.of(ResponseDone)] == ["completed"]
+
+
+def test_told_to_stop_while_the_engine_makes_words_it_ends_with_the_next() -> None:
+    talk = explaining().hear(UserText("tell me. ")).until(0.2)
+    talk.clock.move_to(0.3)
+    while not talk.of(Delta):
+        talk.loop.turn()
+    talk.hear(Cancel())
+    assert talk.conversation.interrupted
+    while talk.engine.busy:
+        talk.loop.turn()
+    assert [d.status for d in talk.of(ResponseDone)] == ["cancelled"]
+    assert talk.conversation.quiet
+    assert len(talk.of(Delta)) <= 2
+
+
+def test_it_is_not_the_answer_that_came_after_it_that_is_stopped() -> None:
+    conversation = explaining().conversation
+    conversation.hear(UserText("hello. "), 0.0)
+    request = conversation.due(0.3)
+    assert request
+    conversation.hear(Cancel(), 0.31)
+    (word,) = conversation.vocabulary.encode("hi")
+    conversation.apply(Output(0, word, False, len(request.ids), p_idle=(0.1,)), 0.4)
+    conversation.apply(Output(0, None, True, len(request.ids) + 1), 0.5)
+    assert not any(isinstance(event, Yield | ResponseDone) for event in conversation.take_events())
 
 
 def test_after_a_backchannel_it_goes_on_and_nothing_is_lost_or_said_twice() -> None:
@@ -772,7 +821,7 @@ def random_script(rng: Random) -> list[tuple[float, Input]]:
         elif kind < 0.88:
             script.append((at, Edit(rng.choice((0, 1, 2, 5, 30, 1000)))))
         else:
-            script.append((at, Enter()))
+            script.append((at, Enter() if kind < 0.95 else Cancel()))
     return script
 
 

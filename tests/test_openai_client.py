@@ -312,7 +312,8 @@ def test_speech_interrupts_and_says_what_was_not_heard(place: Place, system: str
     held(place, talk, model=system)
 
 
-def test_a_client_may_cancel(place: Place) -> None:
+@pytest.mark.parametrize("system", ["duplex", "turns"])
+def test_a_client_may_cancel(place: Place, system: str) -> None:
     async def talk(talk: Talk) -> None:
         await talk.connection.session.update(session={"type": "realtime", "output_modalities": ["text"]})
         await talk.write("count.")
@@ -320,15 +321,31 @@ def test_a_client_may_cancel(place: Place) -> None:
         await talk.connection.response.cancel()
         done = await talk.until("response.done")
         assert (done.response.status, done.response.status_details.reason) == ("cancelled", "client_cancelled")
+        streamed = "".join(e.delta for e in talk.of("response.output_text.delta"))
+        kept = done.response.output[0].content[0].text
+        assert streamed.startswith(kept) and len(kept) < len(streamed)  # the model forgets the rest as well
         await talk.write("hello.")
         talk.events.clear()
-        await talk.until(
-            "response.done",
-        )
+        await talk.until("response.done")
         assert {e.response_id for e in talk.of("response.output_text.delta")} != {done.response.id}
         assert "".join(e.delta for e in talk.of("response.output_text.delta")).split() == ["hi", "you"]
 
-    held(place, talk)
+    held(place, talk, model=system)
+
+
+@pytest.mark.parametrize("system", ["duplex", "turns"])
+def test_a_client_may_cancel_what_is_spoken(place: Place, system: str) -> None:
+    async def talk(talk: Talk) -> None:
+        await talk.write("count.")
+        await talk.until("response.output_audio.delta")
+        await talk.connection.response.cancel()
+        done = await talk.until("response.done")
+        assert (done.response.status, done.response.status_details.reason) == ("cancelled", "client_cancelled")
+        (truncated,) = talk.of("conversation.item.truncated")
+        assert truncated.item_id == done.response.output[0].id
+
+    place.served.arena.kit = FakeKit([])
+    held(place, talk, model=system)
 
 
 def test_a_client_may_say_how_much_was_heard(place: Place) -> None:

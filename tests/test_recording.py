@@ -11,7 +11,7 @@ from duplex_runtime.clock import SimulatedClock
 from duplex_runtime.duplex import DuplexConversation
 from duplex_runtime.engine.requests import Sampling
 from duplex_runtime.errors import BadInput
-from duplex_runtime.events import Edit, Enter, Heard, Input, Pace, SpeechEnd, SpeechStart, UserText, Voiced
+from duplex_runtime.events import Cancel, Edit, Enter, Heard, Input, Pace, SpeechEnd, SpeechStart, UserText, Voiced
 from duplex_runtime.layout import EMBEDDED
 from duplex_runtime.loop import Loop, run_script
 from duplex_runtime.recording import (
@@ -207,6 +207,8 @@ def test_the_header_keeps_the_sampling() -> None:
         Edit(0),
         Edit(7),
         Enter(),
+        Cancel(),
+        Cancel("duplex-2"),
         Pace(3),
         SpeechStart(),
         SpeechEnd(1.5),
@@ -227,6 +229,7 @@ def test_inputs_survive_the_way_to_json_and_back(event: Input) -> None:
         {"delete": 1.5},
         {"delete": True},
         {"enter": False},
+        {"cancel": 1},
         {"pace": 4},
         {"pace": True},
         {"speech": False},
@@ -237,7 +240,7 @@ def test_inputs_survive_the_way_to_json_and_back(event: Input) -> None:
 )
 def test_other_inputs_are_refused(value: dict[str, Any]) -> None:
     with pytest.raises(
-        BadInput, match=r'expected "text", "delete", "enter", "pace", "speech", "voiced" or "heard", got'
+        BadInput, match=r'expected "text", "delete", "enter", "cancel", "pace", "speech", "voiced" or "heard", got'
     ):
         input_from_json(value)
 

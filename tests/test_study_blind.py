@@ -8,7 +8,7 @@ import pytest
 
 from duplex_runtime.clock import SimulatedClock
 from duplex_runtime.errors import DuplexError
-from duplex_runtime.events import Delta, UserText
+from duplex_runtime.events import Cancel, Delta, UserText
 from tests.study_fakes import quick_study
 from tests.web_fakes import shape
 from webapp.study.blind import ERRORS, PARTNER, SESSIONS, SHOWN, Cover, talk_event
@@ -146,7 +146,11 @@ def test_what_was_played_belongs_to_the_real_answer(cover: Cover) -> None:
 
 def test_what_is_typed_goes_through(cover: Cover) -> None:
     typed = Typed((UserText("hi"),))
-    assert cover.inward(typed) is typed
+    assert cover.inward(typed) == typed
+
+
+def test_which_answers_end_early_is_not_the_participants_to_choose(cover: Cover) -> None:
+    assert cover.inward(Typed((Cancel(),))) == Typed(())
 
 
 # — recordings —

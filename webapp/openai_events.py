@@ -20,7 +20,7 @@ their client's types, `openai.types.realtime`. Beyond those:
 - Speech is heard while it arrives. `commit` ends what is being said; `clear` does too: what was heard stays heard.
 - What nobody heard is taken back: `conversation.item.truncated` says at which millisecond, and the text of the `done`
   events lacks it.
-- `response.cancel` ends the response for the client. The model is not told.
+- `response.cancel` stops the model: what was not seen or heard by then is taken back from it as well.
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ from webapp.wire import Typed, error_event, opened, parse
 PATIENCE_SECONDS = 4.0
 #: Responses that the client may still speak of, beside the last one.
 MOST_ANSWERS = 8
-CANCELLED = "client_cancelled"
 
 Given = dict[str, Any]
 
@@ -184,8 +183,11 @@ class OpenAI:
             raise DuplexError(
                 "response_cancel_not_active", "response.cancel: expected a response in progress, got none"
             )
-        answer.status, answer.reason = "cancelled", CANCELLED
-        return self._relay(*self._finish())
+        answer.reason = "client_cancelled"
+        if answer.status:  # only its sound was still to come
+            answer.status = "cancelled"
+        ours = {"type": "response.cancel", "response_id": answer.source} | _id_of(event)
+        return self._relay(*self._finish(), server=(ours,))
 
     def _append(self, event: Given) -> Relay:
         self._sound = self._fresh = True
@@ -261,15 +263,11 @@ class OpenAI:
 
     def _decided(self, event: Given) -> list[Given]:
         """The model answers words that came while it spoke in the same response. Theirs is a new one where the client
-        asked for it, or had cancelled what was said before."""
+        asked for it."""
         answer = self._answer
-        goes_on = answer is not None and (answer.status is None or answer.reason == CANCELLED)
-        if answer is None or not goes_on or event["idle"] or not event["user"]:
+        if answer is None or answer.status is not None or not self._asked or event["idle"] or not event["user"]:
             return []
-        if not answer.told:
-            if not self._asked:
-                return []
-            answer.status, answer.reason = "cancelled", "turn_detected"
+        answer.status, answer.reason = "cancelled", "turn_detected"
         return self._begin(answer.source)
 
     def _writes(self, event: Given) -> list[Given]:
@@ -306,7 +304,7 @@ class OpenAI:
         if (answer := self._open(event)) is None:
             return []
         answer.status = event["status"]
-        answer.reason = "turn_detected" if answer.status == "cancelled" else None
+        answer.reason = (answer.reason or "turn_detected") if answer.status == "cancelled" else None
         self._asked &= answer.status == "cancelled"  # what was asked for meanwhile was answered as well
         return self._finish() if answer.sounded or not answer.aloud else []
 

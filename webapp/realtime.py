@@ -1,6 +1,6 @@
 """The WebSocket `/v1/realtime`: a session that both systems hear at once, over one connection after another.
 
-client: session.update · duplex.input.edit · duplex.input.enter · conversation.item.create ·
+client: session.update · duplex.input.edit · duplex.input.enter · conversation.item.create · response.cancel ·
         input_audio_buffer.append · input_audio_buffer.commit · duplex.audio.played · duplex.ack
 server: duplex.queue · session.created · session.updated · session.resumed · the events of duplex_runtime.events ·
         those of webapp.sounds · duplex.ending · duplex.stays · duplex.ended · duplex.ping · error

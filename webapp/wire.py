@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from duplex_runtime.errors import BadInput, DuplexError
-from duplex_runtime.events import SYSTEMS, Edit, Enter, Input, UserText
+from duplex_runtime.events import SYSTEMS, Cancel, Edit, Enter, Input, UserText
 from duplex_runtime.slices import Slicing
 
 MAX_BYTES = 64 * 1024
@@ -24,6 +24,7 @@ CLIENT_EVENTS = (
     "duplex.input.edit",
     "duplex.input.enter",
     "conversation.item.create",
+    "response.cancel",
     "input_audio_buffer.append",
     "input_audio_buffer.commit",
     "duplex.audio.played",
@@ -155,6 +156,8 @@ def event_of(message: Message) -> ClientEvent:
             return Typed((Enter(),))
         case "conversation.item.create":
             return Typed((UserText(_message(event, got)), Enter()))
+        case "response.cancel":
+            return Typed((_cancel(event, got),))
         case "input_audio_buffer.append":
             return Sound(_sound(event))
         case "input_audio_buffer.commit":
@@ -219,6 +222,12 @@ def _played(event: dict[str, Any], got: str) -> Played:
         case {"response_id": str(name), "samples": int(samples), "playing": bool(playing)} if samples >= 0:
             return Played(name, samples, playing)
     raise BadInput(f"duplex.audio.played: expected response_id, samples (0 or more) and playing, got {got!r}")
+
+
+def _cancel(event: dict[str, Any], got: str) -> Cancel:
+    if isinstance(name := event.get("response_id"), str | None):
+        return Cancel(name)
+    raise BadInput(f"response.cancel: expected response_id to be text or left out, got {got!r}")
 
 
 def _ack(event: dict[str, Any], got: str) -> Ack:

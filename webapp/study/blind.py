@@ -20,6 +20,7 @@ from typing import Any
 
 from duplex_runtime.clock import Clock
 from duplex_runtime.errors import DuplexError
+from duplex_runtime.events import Cancel
 from duplex_runtime.loop import Observer
 from duplex_runtime.speech.base import EAR_RATE
 from webapp.store import Recording
@@ -29,7 +30,7 @@ from webapp.study.state import talk_of
 from webapp.study.tally import Figures, Tally
 from webapp.study.texts import say
 from webapp.study.wav import VoiceFile
-from webapp.wire import AudioUpdate, ClientEvent, Played, SessionUpdate, Sound
+from webapp.wire import AudioUpdate, ClientEvent, Played, SessionUpdate, Sound, Typed
 
 PARTNER = "partner"
 #: A study's systems as sessions have them: checkpoint, and what the baseline does when the person begins.
@@ -100,6 +101,8 @@ class Cover:
                 if audio and audio.rate:
                     self._rate = audio.rate
                 return SessionUpdate(None, None, None, self._own(audio))
+            case Typed(inputs):  # what they say, not which answers are given
+                return Typed(tuple(each for each in inputs if not isinstance(each, Cancel)))
             case Played(response_id):
                 return replace(event, response_id=self._real(response_id))
             case Sound(bytes(data)) if self._voice:
