@@ -225,6 +225,9 @@ class Wants:
             logits[:, token] = 1000.0 - rank
         return logits
 
+    def forget(self, slot: int) -> None:
+        self._network.forget(slot)
+
 
 def wanting(network: MakeNetwork, *favourites: int) -> MakeNetwork:
     return lambda **options: Wants(network(**options), favourites)
@@ -308,6 +311,21 @@ def test_a_request_that_does_not_fit_is_refused_and_harms_nothing(
         engine.submit(slot, request_)
     assert not engine.busy
     assert tokens(ask(engine, slot, SliceRequest(0, (1, 10), 3, gate=False)))
+
+
+def test_the_network_is_told_which_slots_are_over(network: MakeNetwork) -> None:
+    forgotten: list[int] = []
+
+    def told(**options: object) -> Network:
+        made = network(**options)
+        made.forget = forgotten.append  # type: ignore[method-assign]
+        return made
+
+    engine = engine_of(told)
+    slots = [engine.open(Sampling()) for _ in range(2)]
+    engine.close(slots[1])
+    engine.close(slots[1])
+    assert forgotten == [slots[1]]
 
 
 def test_a_slot_can_be_filled_to_its_last_place(network: MakeNetwork) -> None:
@@ -438,6 +456,9 @@ class Breaks:
         if any(99 in part.ids for part in parts):
             raise self._error
         return self._network.forward(parts)
+
+    def forget(self, slot: int) -> None:
+        self._network.forget(slot)
 
 
 @pytest.mark.parametrize("error", [MemoryError("no room for 3 GB"), RuntimeError("out of memory")])

@@ -49,10 +49,13 @@ def test_a_real_server_stands_what_no_client_should_send(
     place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     server = seen_as_server(place, monkeypatch, tmp_path)
+    monkeypatch.setattr(fuzz, "STAY_SECONDS", 2.0)
+    monkeypatch.setattr(fuzz, "REST_SECONDS", 0.2)
     found = asyncio.run(fuzz.run(server, 400, 1))
     assert found["fuzz_crashes"] == 0, found["fuzz_why"]
     assert found["messages"] >= 400 and found["connections"] > 5
     assert found["bystander_texts"] > 0 and found["bystander_events"] > 3
+    assert len(found["fuzz_rest_mb"]) == fuzz.WAVES
 
 
 def test_everything_that_looks_like_a_crash_is_counted(tmp_path: Path) -> None:
@@ -73,7 +76,7 @@ def test_everything_that_looks_like_a_crash_is_counted(tmp_path: Path) -> None:
             await fuzz._connections(server, fuzzed, 5, fuzz.Random(0))
             bystander = fuzz.Traveller(server.ws)
             bystander.failed = "error internal"
-            await fuzz._judge(server, fuzzed, bystander)
+            await fuzz._judge(server, fuzzed, bystander, [fuzz.Seen(failed="error internal")])
             return fuzzed
 
     problems = asyncio.run(both()).problems
@@ -81,6 +84,7 @@ def test_everything_that_looks_like_a_crash_is_counted(tmp_path: Path) -> None:
     assert problems['error "code": "internal"'] >= 1
     assert problems["traceback: KeyError: 1"] == 1
     assert problems["the bystander was disturbed: error internal"] == 1
+    assert problems["a person who talked was disturbed: error internal"] == 1
 
 
 def test_a_server_that_has_ended_is_a_crash() -> None:

@@ -102,3 +102,21 @@ def test_slots_that_nobody_used_take_no_memory(dtype: torch.dtype) -> None:
     assert size >= 2**28
     assert process.memory_info().rss - before < size / 10
     assert not slots.layers[1][-1].any()
+
+
+def test_a_slot_that_nobody_needs_gives_its_memory_back_and_the_others_keep_theirs() -> None:
+    process, slots = psutil.Process(), Slots(layers=1, heads=3, head_size=40, count=5, length=50_001)
+    (cache,) = slots.layers
+    cache.fill_(1.0)
+    before = process.memory_info().rss
+    slots.forget(2)
+    assert before - process.memory_info().rss > 0.8 * cache[2].nbytes
+    assert cache[2].sum() < 0.01 * cache[2].numel()
+    assert all(cache[slot].min() == 1 for slot in (0, 1, 3, 4))
+
+
+def test_a_small_slot_may_be_forgotten_too() -> None:
+    slots = slots_of()
+    slots.layers[0].fill_(1.0)
+    slots.forget(1)
+    assert slots.layers[0][0].min() == slots.layers[0][2].min() == 1

@@ -36,10 +36,10 @@ ROWS = (1, 4, 16, 64)
 #: A slice is in time if it is over within this share of its period; of a hundred slices one may not be.
 LIMIT = 0.5
 IN_TIME = 0.99
-#: Of what the engines alone would serve, this much is let in: sockets and events need their share. On two quiet cores
-#: that is 120; of simulated people who typed from the same machine 128 were in time (99 of 100 slices within 0.13 s),
-#: 192 were not (1.2 s).
-MARGIN = 1 / 3
+#: Of what the engines alone would serve, this much is let in: sockets and events need their share, and Python does them
+#: one at a time. On two quiet cores that is 150 to 180, with simulated people who typed on the same machine: of 128 of
+#: them 99 in 100 slices were over within 0.35 of half a period, of 196 within 1.08.
+MARGIN = 1 / 4
 #: More conversations than this are not looked for.
 _MOST = 2048
 #: A wave is done at least twice, and until so many seconds are over; one after which all would have taken longer than
@@ -216,6 +216,10 @@ class _Aged:
     def forward(self, parts: Sequence[Part]) -> torch.Tensor:
         """One pass; see `Network`."""
         return self._inner.forward([replace(part, start=part.start + self._history) for part in parts])
+
+    def forget(self, slot: int) -> None:
+        """See `Network`."""
+        self._inner.forget(slot)
 
 
 def _with_history(model: LoadedModel, engine: Engine) -> Engine:

@@ -43,7 +43,7 @@ class Settings:
     ears: str = "auto"
     coqui: str | None = None
     seed: int = 0
-    slots: int = 64
+    slots: int = 128
     idle_threshold: float | None = None
     quantize: str | None = None
     origins: tuple[str, ...] = ()

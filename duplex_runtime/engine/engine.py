@@ -73,6 +73,7 @@ class SlotEngine:
     def close(self, slot: int) -> None:
         """Give the slot back."""
         if self._rows.pop(slot, None):
+            self.network.forget(slot)
             heapq.heappush(self._free, slot)
 
     def shutdown(self) -> None:

@@ -107,6 +107,10 @@ class FusedNetwork:
             x = layer.out_of_mlp(silu(gate).mul_(up), x)
         return self._head(self._norm(x[batch.keep]))
 
+    def forget(self, slot: int) -> None:
+        """See `Network`."""
+        self.cache.forget(slot)
+
     @torch.inference_mode()
     def products(self) -> None:
         """The matrix products of one token's pass and nothing else: the least that it can take (a benchmark)."""

@@ -201,6 +201,9 @@ class LlamaCppNetwork:
                     self._forget(part)
             raise
 
+    def forget(self, slot: int) -> None:
+        """Its cache is taken as a whole: there is nothing to give back."""
+
     def _check(self, parts: Sequence[Part]) -> None:
         if self._context is None:
             raise ValueError("this network was freed")

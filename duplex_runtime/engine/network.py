@@ -36,3 +36,6 @@ class Network(Protocol):
     def forward(self, parts: Sequence[Part]) -> torch.Tensor:
         """One pass over all parts (each of another slot): logits float32 on the CPU,
         [sum of len(keep), vocabulary], in the order of the parts and their `keep`."""
+
+    def forget(self, slot: int) -> None:
+        """The slot's conversation is over: its memory may be given back until somebody needs the slot again."""

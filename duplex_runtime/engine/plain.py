@@ -80,6 +80,10 @@ class PlainNetwork:
             config._attn_implementation = before
         return out.logits[0].float().cpu()
 
+    def forget(self, slot: int) -> None:
+        """See `Network`."""
+        self.cache.forget(slot)
+
     @torch.inference_mode()
     def _check(self) -> None:
         # sliding windows, recurrent layers, capped scores …: rather than know them all, see whether slices agree

@@ -19,6 +19,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from duplex_runtime.engine.network import Part
 
+#: Not everywhere can single pages be given back.
+_GIVES_BACK = hasattr(mmap, "MADV_DONTNEED")
+
 
 @dataclass(frozen=True)
 class Group:
@@ -50,7 +53,7 @@ class Batch:
 class Slots:
     """Keys and values [count, 2, heads, length, head_size] for each layer.
 
-    On a CPU a slot takes memory as it fills for the first time, and keeps it.
+    On a CPU a slot takes memory as it fills, and `forget` gives it back to the system.
     """
 
     def __init__(
@@ -65,7 +68,22 @@ class Slots:
     ) -> None:
         self.count, self.length, self.device = count, length, torch.device(device)
         shape = (count, 2, heads, length, head_size)
-        self.layers = [_zeros(shape, dtype, self.device) for _ in range(layers)]
+        self._pages: list[mmap.mmap] = []
+        if self.device.type == "cpu":
+            # straight from the system, whose fresh pages are zero: `torch.zeros` would write them all, and so take them
+            # all. Now and then a new token meets a fresh page in each head, which takes well below a microsecond.
+            self._pages = [_pages(math.prod(shape) * dtype.itemsize) for _ in range(layers)]
+            self.layers = [torch.frombuffer(pages, dtype=dtype).view(shape) for pages in self._pages]
+        else:
+            self.layers = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
+
+    def forget(self, slot: int) -> None:
+        """Nobody needs what the slot holds: it may be zeros again."""
+        size = self.layers[0][slot].nbytes
+        start = -(-slot * size // mmap.PAGESIZE) * mmap.PAGESIZE
+        if (whole := (slot + 1) * size // mmap.PAGESIZE * mmap.PAGESIZE - start) > 0 and _GIVES_BACK:
+            for pages in self._pages:
+                pages.madvise(mmap.MADV_DONTNEED, start, whole)
 
     @property
     def bytes_per_token(self) -> int:
@@ -140,11 +158,6 @@ class Slots:
         return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
 
 
-def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    if device.type != "cpu":
-        return torch.zeros(shape, dtype=dtype, device=device)
-    # straight from the system, whose fresh pages are zero: `torch.zeros` would write them all, and so take them all.
-    # A token of each head needs a new page every few tokens, which takes well below a microsecond.
+def _pages(size: int) -> mmap.mmap:
     private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
-    pages = mmap.mmap(-1, math.prod(shape) * dtype.itemsize, **private)
-    return torch.frombuffer(pages, dtype=dtype).view(shape)
+    return mmap.mmap(-1, size, **private)

@@ -3,6 +3,9 @@
 A crash is: the server's process ended; a traceback in its log; HTTP status 500 or more at a handshake; a connection
 closed with 1011; an error that the server calls internal; and a bystander, who talks meanwhile as people do, whose
 session was disturbed: an error, a cut, a text or an event lost or doubled.
+
+The messages come in waves. After each the server comes to rest, and its memory is read: what it has while it is at work
+says little about what it keeps.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
@@ -17,17 +21,19 @@ from typing import Any
 
 from webapp.load.figures import quantile, slope
 from webapp.load.kills import compared_with, quiet, type_questions
-from webapp.load.meter import Meter
 from webapp.load.mutate import Mutator
+from webapp.load.people import Seen, Visitor, troubles, typable
 from webapp.load.server import Server
-from webapp.load.talks import shares_of
 from webapp.load.traveller import Traveller
 
 #: Connections at the same time.
 AT_ONCE = 12
-#: Share of the messages before memory is judged: sessions whose clients left without a word are kept for 30 seconds, so
-#: that the server first fills up.
-WARM_UP = 0.6
+#: Waves; before memory is judged come the first of them, in which the server gets to know what there is.
+WAVES, WARM_UP = 5, 2
+#: Who left without a word is forgotten after 30 seconds; the server is not waited for longer than this.
+REST_SECONDS, LOOK_SECONDS = 60.0, 0.5
+#: People who talk meanwhile, beside the bystander whose every event is counted; how long each of them stays.
+PEOPLE, STAY_SECONDS = 3, 20.0
 #: Messages of one connection, unless the server ends it before: at most, on a scale where small numbers are as likely.
 MOST_MESSAGES = 400
 #: Share of connections that begin a session first, and that leave without a goodbye.
@@ -41,51 +47,84 @@ MOST_BARREN = 50
 
 @dataclass
 class Fuzzed:
-    """What happened so far. closed: how connections ended, by code. problems: each is a crash."""
+    """What happened so far. closed: how connections ended, by code. problems: each is a crash. rest: (messages, bytes),
+    the server's memory after each wave."""
 
     sent: int = 0
     connections: int = 0
     closed: Counter[str] = field(default_factory=Counter)
     problems: Counter[str] = field(default_factory=Counter)
-    memory: list[tuple[float, float]] = field(default_factory=list)  # (messages, bytes)
+    rest: list[tuple[float, float]] = field(default_factory=list)
 
 
 async def run(server: Server, messages: int, seed: int) -> dict[str, Any]:
     """Send so many; figures for the table."""
-    begun, fuzzed = time.monotonic(), Fuzzed()
+    fuzzed, seen, enough = Fuzzed(), list[Seen](), asyncio.Event()
     bystander = Traveller(server.ws, Random(f"{seed}/bystander"))
     going = asyncio.create_task(bystander.go())
-    enough = asyncio.Event()
-    async with Meter(server) as meter:
-        await bystander.began()
-        talking = asyncio.create_task(type_questions(bystander, Random(f"{seed}/talk"), enough))
-        watching = asyncio.create_task(_watch(server, fuzzed))
-        await asyncio.gather(
-            *(_connections(server, fuzzed, messages, Random(f"{seed}/{n}")) for n in range(AT_ONCE))
-        )  # fmt: skip
-        watching.cancel()
+    await bystander.began()
+    async with asyncio.TaskGroup() as people:
+        people.create_task(type_questions(bystander, Random(f"{seed}/talk"), enough))
+        for n in range(PEOPLE):
+            people.create_task(_talk(server, Random(f"{seed}/person/{n}"), seen, enough))
+        seconds = await _waves(server, fuzzed, messages, seed)
         enough.set()
-        await talking
-        await quiet(bystander)
-        await bystander.leave()
+    await quiet(bystander)
+    await bystander.leave()
     going.cancel()
-    await asyncio.gather(going, watching, return_exceptions=True)
-    await _judge(server, fuzzed, bystander)
-    growth = slope((n, used) for n, used in fuzzed.memory if n >= fuzzed.sent * WARM_UP)
-    worst = quantile(shares_of(meter.late), 0.99)
+    await asyncio.gather(going, return_exceptions=True)
+    await _judge(server, fuzzed, bystander, seen)
+    growth = slope(fuzzed.rest[WARM_UP:])
+    worst = quantile([share for person in seen for share in person.late_share], 0.99)
     return {
         "messages": fuzzed.sent,
         "connections": fuzzed.connections,
         "fuzz_crashes": sum(fuzzed.problems.values()),
         "fuzz_bytes_per_1000": None if growth is None else round(1000 * growth),
-        "fuzz_rss_mb": [round(used / 1e6, 1) for _, used in fuzzed.memory[:: max(1, len(fuzzed.memory) // 8)]],
-        "fuzz_p99_over_half_period": None if worst is None else round(worst, 4),
+        "fuzz_rest_mb": [round(used / 1e6, 1) for _, used in fuzzed.rest],
+        "fuzz_per_second": round(fuzzed.sent / seconds),
         "bystander_texts": len(bystander.sent),
         "bystander_events": len(bystander.received),
-        "fuzz_seconds": round(time.monotonic() - begun, 1),
+        "bystander_slices": sum(len(person.slices) for person in seen),
+        "bystander_p99_over_half_period": None if worst is None else round(worst, 4),
         "closed": dict(sorted(fuzzed.closed.items())),
         "fuzz_why": dict(fuzzed.problems),
     }
+
+
+async def _waves(server: Server, fuzzed: Fuzzed, messages: int, seed: int) -> float:
+    """All the messages; the seconds in which they were sent."""
+    seconds = 0.0
+    for wave in range(1, WAVES + 1):
+        begun = time.monotonic()
+        await asyncio.gather(
+            *(
+                _connections(server, fuzzed, messages * wave // WAVES, Random(f"{seed}/{wave}/{n}"))
+                for n in range(AT_ONCE)
+            )
+        )
+        seconds += time.monotonic() - begun
+        if server.alive():
+            await _rest(server)
+            fuzzed.rest.append((fuzzed.sent, server.rss()))
+    return seconds
+
+
+async def _rest(server: Server) -> None:
+    """Wait until only those are there who talk meanwhile."""
+    end = time.monotonic() + REST_SECONDS
+    while time.monotonic() < end:
+        if (await server.state())["sessions"] <= 1 + PEOPLE:
+            return
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _talk(server: Server, rng: Random, seen: list[Seen], enough: asyncio.Event) -> None:
+    """One person after the other."""
+    while not enough.is_set() and server.alive():
+        visitor = Visitor(server.ws, typable(), Random(rng.random()))
+        seen.append(visitor.seen)
+        await visitor.visit(time.monotonic() + STAY_SECONDS)
 
 
 async def _connections(server: Server, fuzzed: Fuzzed, messages: int, rng: Random) -> None:
@@ -151,19 +190,14 @@ async def _listen(socket: Any, fuzzed: Fuzzed) -> None:
                 fuzzed.problems[f"error {sign}"] += 1
 
 
-async def _watch(server: Server, fuzzed: Fuzzed) -> None:
-    while True:
-        if used := server.rss():
-            fuzzed.memory.append((fuzzed.sent, used))
-        await asyncio.sleep(0.5)
-
-
-async def _judge(server: Server, fuzzed: Fuzzed, bystander: Traveller) -> None:
+async def _judge(server: Server, fuzzed: Fuzzed, bystander: Traveller, seen: Sequence[Seen] = ()) -> None:
     """What is seen only at the end."""
     for last in server.tracebacks():
         fuzzed.problems[f"traceback: {last[:100]}"] += 1
     if bystander.failed or bystander.resumed:
         fuzzed.problems[f"the bystander was disturbed: {bystander.failed or 'cut off'}"] += 1
+    for why, count in troubles(seen).items():
+        fuzzed.problems[f"a person who talked was disturbed: {why}"] += count
     if server.data:
         found = await compared_with(server.data / "recordings", bystander)
         if wrong := found.lost_texts + found.doubled_texts + found.lost_events + found.doubled_events:
