@@ -29,7 +29,7 @@ from webapp.load.traveller import Traveller
 #: Connections at the same time.
 AT_ONCE = 12
 #: Waves; before memory is judged come the first of them, in which the server gets to know what there is.
-WAVES, WARM_UP = 5, 2
+WAVES, WARM_UP = 8, 4
 #: Who left without a word is forgotten after 30 seconds; the server is not waited for longer than this.
 REST_SECONDS, LOOK_SECONDS = 60.0, 0.5
 #: People who talk meanwhile, beside the bystander whose every event is counted; how long each of them stays.
@@ -125,6 +125,7 @@ async def _talk(server: Server, rng: Random, seen: list[Seen], enough: asyncio.E
         visitor = Visitor(server.ws, typable(), Random(rng.random()))
         seen.append(visitor.seen)
         await visitor.visit(time.monotonic() + STAY_SECONDS)
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def _connections(server: Server, fuzzed: Fuzzed, messages: int, rng: Random) -> None:
