@@ -7,11 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-import webapp.app
 from duplex_runtime.errors import DuplexError
-from tests.web_fakes import PATIENCE, ROOM, Client, FakeModels, Served
-from webapp.app import MAX_RATING_BYTES, create_app
-from webapp.settings import Settings
+from tests.web_fakes import PATIENCE, Client, Served, app_of
+from webapp.app import MAX_RATING_BYTES
 from webapp.store import Store
 
 GOOD = {"system": "turns", "responsiveness": 2, "human_likeness": 5, "comment": "<b>=1+1</b>"}
@@ -19,16 +17,13 @@ GOOD = {"system": "turns", "responsiveness": 2, "human_likeness": 5, "comment": 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(webapp.app, "load_model", FakeModels())
-        app = create_app(Settings(data=tmp_path_factory.mktemp("app") / "data", crowd=ROOM))
-    with Served(app) as served:
+    with Served(app_of(tmp_path_factory.mktemp("app"))) as served:
         yield served
 
 
 @pytest.fixture(scope="module")
 def http(served: Served) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=served.url, timeout=PATIENCE, trust_env=False) as http:
+    with served.http() as http:
         yield http
 
 
@@ -171,16 +166,14 @@ def test_another_web_page_cannot_listen_in(served: Served) -> None:
 # — at the start and at the end —
 
 
-def test_a_folder_that_cannot_be_made_stops_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webapp.app, "load_model", FakeModels())
+def test_a_folder_that_cannot_be_made_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DuplexError, match="--data"):
-        create_app(Settings(data=tmp_path / "file" / "data", crowd=ROOM))
+        app_of(tmp_path / "file" / "data")
 
 
-def test_the_end_of_the_server_ends_its_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webapp.app, "load_model", FakeModels())
-    app = create_app(Settings(data=tmp_path / "data", crowd=ROOM))
+def test_the_end_of_the_server_ends_its_workers(tmp_path: Path) -> None:
+    app = app_of(tmp_path)
     served = Served(app)
     with Client(served.ws) as client:
         client.begin()

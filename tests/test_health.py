@@ -5,17 +5,13 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
-import webapp.app
 from duplex_runtime.loop import Loop
 from tests.fakes import FakeEngine
-from tests.web_fakes import PATIENCE, ROOM, FakeModels, Served
+from tests.web_fakes import PATIENCE, Served, app_of
 from webapp import health
-from webapp.app import create_app
 from webapp.health import Health, cannot_write
-from webapp.settings import Settings
 from webapp.worker import Worker
 
 
@@ -87,12 +83,8 @@ def test_many_who_ask_at_once_cost_one_look(worker: Worker, tmp_path: Path, monk
 def test_the_server_tells_200_until_a_model_has_ended_and_then_503(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webapp.app, "load_model", FakeModels())
     monkeypatch.setattr(health, "FRESH_SECONDS", 0.0)
-    with (
-        Served(create_app(Settings(data=tmp_path / "data", crowd=ROOM))) as served,
-        httpx.Client(base_url=served.url, timeout=PATIENCE, trust_env=False) as http,
-    ):
+    with Served(app_of(tmp_path)) as served, served.http() as http:
         well = http.get("/healthz")
         assert (well.status_code, well.json()) == (200, {"status": "ok", "workers": 2})
         assert well.headers["cache-control"] == "no-store"

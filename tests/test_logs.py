@@ -14,14 +14,11 @@ from typing import Any
 import httpx
 import pytest
 
-import webapp.app
 from duplex_runtime.errors import BadInput
 from tests.fakes import Reply
-from tests.web_fakes import PATIENCE, ROOM, Client, FakeModels, Served, eventually
-from webapp.app import create_app
+from tests.web_fakes import PATIENCE, Client, FakeModels, Served, app_of, eventually
 from webapp.cli import main
 from webapp.logs import set_up
-from webapp.settings import Settings
 
 log = logging.getLogger("webapp.example")
 
@@ -225,13 +222,11 @@ class Breaks:
 
 @pytest.mark.parametrize("style", ["text", "json"])
 def test_a_whole_talk_and_all_that_goes_wrong_in_it_leave_none_of_its_words(
-    style: str, written: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    style: str, written: Log, tmp_path: Path
 ) -> None:
     """Words that are typed, words that are answered, broken events, ratings with comments, a model that fails."""
-    models = FakeModels(Breaks)
-    monkeypatch.setattr(webapp.app, "load_model", models)
     written.begin(style)
-    with Served(create_app(Settings(data=tmp_path / "data", crowd=ROOM))) as served:
+    with Served(app_of(tmp_path, FakeModels(Breaks))) as served:
         with Client(served.ws) as client:
             session = client.begin()["id"]
             client.type("hello.")

@@ -8,7 +8,6 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-import webapp.app
 from duplex_runtime.clock import RealClock, SimulatedClock
 from duplex_runtime.duplex import DuplexConversation
 from duplex_runtime.engine.requests import Sampling
@@ -18,10 +17,8 @@ from duplex_runtime.layout import EMBEDDED
 from duplex_runtime.loop import Loop, run_script
 from tests.fakes import FakeEngine, Words, answering
 from tests.study_fakes import quick_study
-from tests.web_fakes import PATIENCE, ROOM, Client, FakeModels, Served, eventually
-from webapp.app import create_app
+from tests.web_fakes import PATIENCE, Client, Served, app_of, eventually
 from webapp.metrics import Metrics
-from webapp.settings import Settings
 
 WORDS = Words()
 ANSWERS = {"hello": "hi you"}
@@ -154,10 +151,7 @@ def test_a_talk_that_breaks_off_leaves_nothing_behind(metrics: Metrics) -> None:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(webapp.app, "load_model", FakeModels())
-        app = create_app(Settings(data=tmp_path_factory.mktemp("metrics") / "data", crowd=ROOM))
-    with Served(app) as served:
+    with Served(app_of(tmp_path_factory.mktemp("metrics"))) as served:
         yield served
 
 
@@ -191,13 +185,8 @@ def test_a_page_from_elsewhere_is_counted_as_refused(served: Served) -> None:
     assert read(get(served).text)["duplex_refused_total{reason=origin}"] == 1
 
 
-def app_of(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Any:
-    monkeypatch.setattr(webapp.app, "load_model", FakeModels())
-    return create_app(settings)
-
-
-def test_with_a_token_only_who_knows_it_may_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Served(app_of(monkeypatch, Settings(data=tmp_path, crowd=ROOM, metrics_token="sésame"))) as served:
+def test_with_a_token_only_who_knows_it_may_read(tmp_path: Path) -> None:
+    with Served(app_of(tmp_path, metrics_token="sésame")) as served:
         for given in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "sésame"}, {"Authorization": "Bearer"}):
             refused = httpx.get(
                 f"{served.url}/metrics",
@@ -210,11 +199,9 @@ def test_with_a_token_only_who_knows_it_may_read(tmp_path: Path, monkeypatch: py
         assert right.status_code == 200
 
 
-def test_during_a_study_the_counters_are_closed_without_a_token(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_during_a_study_the_counters_are_closed_without_a_token(tmp_path: Path) -> None:
     """Those of one system grow while somebody talks to it."""
     folder = quick_study(tmp_path / "study").folder
-    with Served(app_of(monkeypatch, Settings(data=tmp_path / "data", study=folder, crowd=ROOM))) as served:
+    with Served(app_of(tmp_path / "data", study=folder)) as served:
         assert get(served).status_code == 403
         assert httpx.get(f"{served.url}/healthz", trust_env=False).status_code == 200

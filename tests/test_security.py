@@ -14,11 +14,10 @@ import httpx
 import pytest
 from fastapi import Request, WebSocket
 
-import webapp.app
 from duplex_runtime.errors import BadInput
 from tests.study_fakes import quick_study
-from tests.web_fakes import PATIENCE, ROOM, Client, FakeModels, Served
-from webapp.app import MAX_RATINGS, create_app
+from tests.web_fakes import Client, Served, app_of
+from webapp.app import MAX_RATINGS
 from webapp.security import HEADERS, MAX_BODY, PersonRates, Secured, from_here, read_body
 from webapp.settings import SPACE_ANCESTORS, Settings
 
@@ -28,16 +27,13 @@ RATING = {"system": "turns", "responsiveness": 2, "human_likeness": 5, "comment"
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(webapp.app, "load_model", FakeModels())
-        app = create_app(Settings(data=tmp_path_factory.mktemp("security") / "data", crowd=ROOM))
-    with Served(app) as served:
+    with Served(app_of(tmp_path_factory.mktemp("security"))) as served:
         yield served
 
 
 @pytest.fixture(scope="module")
 def http(served: Served) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=served.url, timeout=PATIENCE, trust_env=False) as http:
+    with served.http() as http:
         yield http
 
 
@@ -96,15 +92,10 @@ def test_no_other_host_is_ever_loaded_from(http: httpx.Client) -> None:
     assert "'unsafe-inline'" not in policy(http.get("/"))["script-src"]
 
 
-def test_a_study_keeps_its_stricter_policy_and_may_be_framed_as_set(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(webapp.app, "load_model", FakeModels())
+def test_a_study_keeps_its_stricter_policy_and_may_be_framed_as_set(tmp_path: Path) -> None:
     study = quick_study(tmp_path / "study")
-    settings = Settings(
-        crowd=ROOM, data=tmp_path / "data", study=study.folder, frame_ancestors=("https://lab.example",)
-    )
-    with Served(create_app(settings)) as served:
+    app = app_of(tmp_path / "data", study=study.folder, frame_ancestors=("https://lab.example",))
+    with Served(app) as served:
         base = f"{served.url}/study/{study.name}"
         page = httpx.get(f"{base}/", trust_env=False)
         own, added = page.headers.get_list("content-security-policy")

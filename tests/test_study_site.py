@@ -8,15 +8,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-import webapp.app
 import webapp.study.site as module
 from duplex_runtime.errors import DuplexError
 from duplex_runtime.speech.base import MOUTH_RATE
 from tests.study_fakes import Guest, StudyPlace, Visitor, quick_study
 from tests.study_files import TOKEN
-from tests.web_fakes import ROOM, FakeModels, Served
-from webapp.app import create_app, open_study
-from webapp.settings import Settings
+from tests.web_fakes import Served, app_of
+from webapp.app import open_study
 from webapp.study.database import Database, Participant
 from webapp.study.reader import Refused
 from webapp.study.service import Service
@@ -42,7 +40,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudyPlace]:
 
 @pytest.fixture
 def root(place: StudyPlace) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=place.served.url, trust_env=False, timeout=30) as root:
+    with place.served.http() as root:
         yield root
 
 
@@ -170,12 +168,11 @@ def test_a_server_without_a_token_shows_nobody_the_results(tmp_path: Path, monke
 # — the server —
 
 
-def test_a_server_of_a_study_holds_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webapp.app, "load_model", FakeModels())
+def test_a_server_of_a_study_holds_nothing_else(tmp_path: Path) -> None:
     study = quick_study(tmp_path / "study", ('model = "embedded"', 'model = "another"'))
-    app = create_app(Settings(data=tmp_path / "data", study=study.folder, crowd=ROOM))
+    app = app_of(tmp_path / "data", study=study.folder)
     assert app.state.arena.settings.model == "another"
-    with Served(app) as served, httpx.Client(base_url=served.url, trust_env=False, timeout=30) as http:
+    with Served(app) as served, served.http() as http:
         assert http.post(f"study/{study.name}/begin", json={"language": "en"}).status_code == 200
         assert http.get("/", follow_redirects=False).headers["location"] == f"study/{study.name}/"
         assert http.post("/v1/sessions/abcdefgh/ratings").status_code == 404

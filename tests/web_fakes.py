@@ -1,6 +1,6 @@
 """A real server on this machine, a client for its WebSocket, and models that load in no time.
 
-with Served(create_app(settings)) as served, Client(served.ws) as client:
+with Served(app_of(tmp_path)) as served, Client(served.ws) as client:
     client.begin()
     client.type("hello.")
     client.until("response.done")
@@ -19,11 +19,13 @@ from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI, WebSocket
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+import webapp.app
 from duplex_runtime.baseline import TurnConversation
 from duplex_runtime.duplex import DuplexConversation
 from duplex_runtime.layout import EMBEDDED
@@ -150,6 +152,13 @@ def save_tiny_model(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def app_of(data: Path, models: Any = None, **settings: Any) -> FastAPI:
+    """The application with fake models, room for everybody, and these settings. It keeps its data in `data`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(webapp.app, "load_model", models or FakeModels())
+        return webapp.app.create_app(Settings(**{"data": data, "crowd": ROOM} | settings))
+
+
 class Served:
     """The application behind a real uvicorn on a free port."""
 
@@ -174,6 +183,10 @@ class Served:
     @property
     def arena(self) -> Any:
         return self.app.state.arena
+
+    def http(self) -> httpx.Client:
+        """A client whose addresses begin with the server's."""
+        return httpx.Client(base_url=self.url, timeout=PATIENCE, trust_env=False)
 
     def sessions(self) -> int:
         """How many conversations both loops hold."""

@@ -7,11 +7,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-import webapp.app
-from tests.web_fakes import ROOM, FakeModels, Served
-from webapp.app import create_app
+from tests.web_fakes import Served, app_of
 from webapp.crowd import Crowd
-from webapp.settings import Settings
 
 pytestmark = pytest.mark.e2e
 
@@ -94,10 +91,9 @@ def test_words_from_people_are_text_and_nothing_else(arena: Any) -> None:
 
 
 @pytest.fixture
-def fragile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def fragile(tmp_path: Path) -> Any:
     """A server that the test may stop."""
-    monkeypatch.setattr(webapp.app, "load_model", FakeModels())
-    served = Served(create_app(Settings(data=tmp_path / "data", crowd=ROOM)))
+    served = Served(app_of(tmp_path))
     yield served
     served.stop()
 
@@ -137,11 +133,8 @@ def test_a_connection_that_comes_back_goes_on_with_what_was_typed(new_page: Any,
     expect(arena.part("banner")).to_be_hidden(timeout=5000)
 
 
-def test_who_comes_to_a_full_server_waits_their_turn_and_then_talks(
-    new_page: Any, tmp_path: Path, monkeypatch: Any
-) -> None:
-    monkeypatch.setattr(webapp.app, "load_model", FakeModels())
-    with Served(create_app(Settings(data=tmp_path / "data", crowd=Crowd(places=1)))) as served:
+def test_who_comes_to_a_full_server_waits_their_turn_and_then_talks(new_page: Any, tmp_path: Path) -> None:
+    with Served(app_of(tmp_path, crowd=Crowd(places=1))) as served:
         first = new_page().open(served.url)
         second = new_page()
         second.page.goto(served.url)
