@@ -101,6 +101,11 @@ def test_pure_modules_load_nothing_heavy() -> None:
     assert not loaded & HEAVY
 
 
+@pytest.mark.parametrize("people", ["webapp.latency.speaker", "webapp.load.people"])
+def test_simulated_people_take_no_memory_of_a_model(people: str) -> None:
+    assert not modules_after(f"import {people}") & {"torch", "transformers", "gradio"}
+
+
 def test_the_command_line_starts_without_the_heavy_libraries() -> None:
     loaded = modules_after("import webapp.cli")
     assert not loaded & {"torch", "transformers", "gradio"}

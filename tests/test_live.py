@@ -9,7 +9,6 @@ from web_fakes import Client, Place, Served
 
 from duplex_runtime.errors import BadInput
 from duplex_runtime.evaluation.conduct import Job
-from duplex_runtime.events import Edit, Enter, SpeechStart, UserText
 from webapp import live
 
 assert Client
@@ -19,14 +18,6 @@ FAST = "pace  fast"
 def held(place: Place, job: Job) -> live.Held:
     with Served(place.app()) as served:
         return asyncio.run(live.talk(served.ws, "embedded", job))
-
-
-def test_keys_travel_as_edits() -> None:
-    assert live.on_the_wire(UserText("a")) == {"type": "duplex.input.edit", "delete": 0, "insert": "a"}
-    assert live.on_the_wire(Edit(2)) == {"type": "duplex.input.edit", "delete": 2, "insert": ""}
-    assert live.on_the_wire(Enter()) == {"type": "duplex.input.enter"}
-    with pytest.raises(BadInput, match="something typed, got SpeechStart"):
-        live.on_the_wire(SpeechStart())
 
 
 def test_nobody_at_home_is_an_error_of_the_talk(tmp_path: Path) -> None:

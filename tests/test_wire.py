@@ -20,6 +20,7 @@ from webapp.wire import (
     TooLong,
     Typed,
     error_event,
+    on_the_wire,
     opened,
     parse,
 )
@@ -205,3 +206,14 @@ def test_every_type_of_server_event_is_in_the_case_file() -> None:
     in_runtime = {event.type for event in EVENTS}
     others = {"session.created", "session.resumed", "error", "duplex.ping", *SOUND_EVENTS}
     assert {c["event"]["type"] for c in SERVER} == in_runtime | others
+
+
+@pytest.mark.parametrize("done", [UserText("a"), Edit(2), Enter(), e.Cancel(), e.Cancel("duplex-2")])
+def test_what_a_client_does_arrives_as_that(done: e.Input) -> None:
+    assert parse(json.dumps(on_the_wire(done))) == Typed((done,))
+
+
+def test_keys_travel_as_edits() -> None:
+    assert on_the_wire(UserText("a")) == {"type": "duplex.input.edit", "delete": 0, "insert": "a"}
+    with pytest.raises(BadInput, match="something typed, got SpeechStart"):
+        on_the_wire(e.SpeechStart())

@@ -20,10 +20,11 @@ from duplex_runtime.evaluation.conduct import SYSTEMS, Acting, Held, Job, jobs, 
 from duplex_runtime.evaluation.person import Person
 from duplex_runtime.evaluation.results import Result
 from duplex_runtime.evaluation.scenarios import Scenario
-from duplex_runtime.events import Cut, Delta, Edit, Enter, Event, Input, UserText
+from duplex_runtime.events import Cut, Delta, Event
 from duplex_runtime.recording import Recorder, header_of
 from duplex_runtime.slices import Slicing
 from webapp.bench import server_of
+from webapp.wire import on_the_wire
 
 #: So many people at once; a server on two cores keeps up with them.
 AT_ONCE = 8
@@ -115,15 +116,3 @@ def _see(message: dict[str, Any], now: float, person: Person, recorder: Recorder
             event = Cut(s, r, n, at, u)
     if event:
         person.happened([event])
-
-
-def on_the_wire(done: Input) -> dict[str, Any]:
-    """What a client sends for it; raises BadInput for what cannot be typed."""
-    match done:
-        case UserText(text):
-            return {"type": "duplex.input.edit", "delete": 0, "insert": text}
-        case Edit(delete):
-            return {"type": "duplex.input.edit", "delete": delete, "insert": ""}
-        case Enter():
-            return {"type": "duplex.input.enter"}
-    raise BadInput(f"expected something typed, got {type(done).__name__}")

@@ -2,6 +2,7 @@
 
 message = opened(text)                  # its type, and its `seq` and `event_id` if it has them
 event = event_of(message)               # SessionUpdate, Typed, Sound, Played or Ack
+on_the_wire(Enter())                    # {"type": "duplex.input.enter"}: the other way round
 
 What the server says are the events of `duplex_runtime.events`, `session.created` and `error`.
 """
@@ -264,6 +265,22 @@ def _message(event: dict[str, Any], got: str) -> str:
 def _whole(text: str) -> str:
     """Without lone surrogates: a recording cannot hold them, and its replay would differ."""
     return text.encode("utf-8", "ignore").decode()
+
+
+def on_the_wire(done: Input) -> dict[str, Any]:
+    """What a client sends for it; raises BadInput for what cannot be typed."""
+    match done:
+        case UserText(text):
+            return {"type": "duplex.input.edit", "delete": 0, "insert": text}
+        case Edit(delete):
+            return {"type": "duplex.input.edit", "delete": delete, "insert": ""}
+        case Enter():
+            return {"type": "duplex.input.enter"}
+        case Cancel(None):
+            return {"type": "response.cancel"}
+        case Cancel(name):
+            return {"type": "response.cancel", "response_id": name}
+    raise BadInput(f"expected something typed, got {type(done).__name__}")
 
 
 def error_event(error: DuplexError, event_id: str | None = None) -> dict[str, Any]:

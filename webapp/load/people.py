@@ -26,7 +26,7 @@ from duplex_runtime.evaluation.person import Person
 from duplex_runtime.evaluation.scenarios import Scenario, library
 from duplex_runtime.events import Cut, Delta
 from duplex_runtime.slices import Slicing
-from webapp.live import on_the_wire
+from webapp.wire import on_the_wire
 
 #: Seconds for a connection to open, and without any message after which a server is dead: it pings every 15.
 PATIENCE_SECONDS, DEAD_SECONDS = 30.0, 45.0
